@@ -1,0 +1,15 @@
+"""The only module that reads a clock; everything else is given a time or a `Clock`."""
+
+from __future__ import annotations
+
+import time
+
+
+def unix_ns() -> int:
+    """Wall-clock time in unix nanoseconds: for showing and storing, never for measuring."""
+    return time.time_ns()
+
+
+def monotonic() -> float:
+    """Seconds that never go back: for deadlines, rates and durations."""
+    return time.monotonic()

@@ -1,0 +1,174 @@
+"""Names of buckets and objects: the rules, the spellings and the string that is hashed; pure.
+
+Where an object's bytes lie on a disk is left to `target.storage.layout`, who owns it to `common.placement`.
+Sources: wire.md §0.6 (rules), §1.2 (names taken from links).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from posixpath import normpath
+from urllib.parse import unquote_to_bytes
+
+from common.errors import InvalidName, InvalidRequest, RequestError
+
+PROVIDERS = ("ais", "aws", "gcp", "azure", "oci")
+_PROVIDER_ALIASES = {"": "ais", "s3": "aws", "gs": "gcp", "az": "azure", "oc": "oci"}
+_SCHEMES = {"ais": "ais", "aws": "s3", "gcp": "gs", "azure": "az", "oci": "oc"}
+_BUCKET = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_\-]{0,32}\Z")
+_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+MAX_OBJECT_NAME_BYTES = 16_384
+"""Longer names would not fit into a request line; AIStore's own limit is the file system's."""
+
+
+class InvalidProvider(RequestError):
+    """The provider is none of those that the dialect knows."""
+
+    code = "ErrInvalidBackendProvider"
+
+
+def normalize_provider(provider: str) -> str:
+    """Return the canonical provider for an alias (`"" → ais`, `s3 → aws`); raises InvalidProvider."""
+    provider = _PROVIDER_ALIASES.get(provider, provider)
+    if provider not in PROVIDERS:
+        raise InvalidProvider(
+            f'invalid backend provider "{provider}": must be one of '
+            "[ais, aws (s3://), gcp (gs://), azure (az://), oci (oc://)]"
+        )
+    return provider
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bucket:
+    """A bucket's full name: provider, namespace (uuid of a remote cluster, name) and name; all validated."""
+
+    name: str
+    provider: str = "ais"
+    namespace_uuid: str = ""
+    namespace_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidRequest("bucket name is missing")
+        if not _BUCKET.match(self.name):
+            raise InvalidRequest(
+                "bucket name is invalid: may only contain letters, numbers, dashes (-), "
+                "underscores (_), and dots (.), at most 64 of them"
+            )
+        if self.name.startswith(".") or ".." in self.name:
+            raise InvalidRequest(f'bucket name "{self.name}" is invalid: no leading dot and no ".."')
+        if self.provider not in PROVIDERS:
+            normalize_provider(self.provider)
+        for part in (self.namespace_uuid, self.namespace_name):
+            if not _NAMESPACE.match(part):
+                raise InvalidRequest(f'bucket namespace "{part}" is invalid: letters, numbers, dashes, underscores')
+
+    @property
+    def namespace(self) -> str:
+        """The namespace as the query string spells it (`@uuid#name`), empty for the global one."""
+        if not self.namespace_uuid and not self.namespace_name:
+            return ""
+        return f"@{self.namespace_uuid}#{self.namespace_name}"
+
+    @property
+    def uname(self) -> str:
+        """`provider/@uuid#namespace/bucket/`: what stands before the object's name in the hashed string."""
+        return f"{self.provider}/@{self.namespace_uuid}#{self.namespace_name}/{self.name}/"
+
+    @property
+    def cname(self) -> str:
+        """The spelling for people: `ais://name`, `ais://@uuid#ns/name`, `s3://name`."""
+        namespace = f"{self.namespace}/" if self.namespace else ""
+        return f"{_SCHEMES[self.provider]}://{namespace}{self.name}"
+
+    def to_wire(self) -> dict[str, object]:
+        """The JSON form of wire.md §0.6."""
+        return {
+            "name": self.name,
+            "provider": self.provider,
+            "namespace": {"uuid": self.namespace_uuid, "name": self.namespace_name},
+        }
+
+    @classmethod
+    def from_uname(cls, uname: str) -> Bucket:
+        """Read back what `uname` gives; raises InvalidRequest for anything else."""
+        provider, namespace, name, rest = (*uname.split("/"), "", "", "", "")[:4]
+        if rest or not namespace.startswith("@"):
+            raise InvalidRequest(f'not a bucket: "{uname}"')
+        uuid, _, namespace_name = namespace[1:].partition("#")
+        return cls(name, normalize_provider(provider), uuid, namespace_name)
+
+    @classmethod
+    def parse_namespace(cls, name: str, provider: str, namespace: str) -> Bucket:
+        """Build from the query form: `namespace` is empty, `@uuid#name`, `#name` or a bare name."""
+        uuid = ""
+        if namespace.startswith("@"):
+            uuid, _, namespace = namespace[1:].partition("#")
+        return cls(name, normalize_provider(provider), uuid, namespace.lstrip("#"))
+
+
+def validate_object_name(name: str) -> str:
+    """Return `name` if it may name an object, as it is (bytes are kept, no Unicode form is applied).
+
+    Raises InvalidName for: empty, a trailing slash, a leading `~/`, a component `.` or `..`, a NUL byte, text that
+    is not valid UTF-8, more than MAX_OBJECT_NAME_BYTES bytes. Called at the proxy and again at the target.
+    """
+    if not name or name.endswith("/") or name.startswith("~/") or "\0" in name:
+        raise InvalidName(f'invalid object name "{printable(name)}"')
+    if "." in name and not {".", ".."}.isdisjoint(name.split("/")):
+        raise InvalidName(f'invalid object name "{printable(name)}"')
+    try:
+        size_bytes = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidName(f'invalid object name "{printable(name)}": not valid UTF-8') from None
+    if size_bytes > MAX_OBJECT_NAME_BYTES:
+        raise InvalidName(f"invalid object name: {size_bytes} bytes, at most {MAX_OBJECT_NAME_BYTES} are allowed")
+    return name
+
+
+def printable(text: str, limit: int = 256) -> str:
+    """`text` safe to show in one line of an error or a log: control characters and lone surrogates escaped."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return shown if len(shown) <= limit else shown[:limit] + "…"
+
+
+def decode_component(raw: bytes) -> str:
+    """Percent-decode the raw bytes of a request path once; raises InvalidName if they are not UTF-8."""
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise InvalidName(f'invalid object name "{printable(repr(raw))}": not valid UTF-8') from None
+
+
+def basename_of_link(link: str) -> str:
+    """The last component of a link as Go's `path.Base` gives it: trailing slashes off; `.` for an empty link."""
+    return link.rstrip("/").rpartition("/")[2] or ("/" if link.startswith("/") else ".")
+
+
+def normalize_object_name(name: str) -> str:
+    """A job's object name as the dialect normalises it: what a URL parser calls the path, percent-decoded.
+
+    `LICENSE?x=1` becomes `LICENSE`, `http://host/a%20b` becomes `/a b`; a name without a path, or with a percent sign
+    that begins no escape, is taken literally (wire.md §1.2). Raises InvalidName.
+    """
+    if any(mark in name for mark in "%?#:"):
+        name = _path_of(name) or name
+    return validate_object_name(name)
+
+
+def _path_of(name: str) -> str:
+    path = _SCHEME_AND_HOST.sub("", name, count=1).partition("#")[0].partition("?")[0]
+    if "%" not in path or _BROKEN_ESCAPE.search(path):
+        return path
+    return decode_component(path.encode())
+
+
+def join_subdir(subdir: str, basename: str) -> str:
+    """`path.Join(subdir, basename)` of Go: one slash between, `.` and `..` resolved lexically."""
+    if not subdir:
+        return basename
+    joined = normpath(f"{subdir}/{basename}")
+    return joined[1:] if joined.startswith("//") else joined

@@ -1,0 +1,111 @@
+"""What proxy and target tell each other about a job: the share that is assigned and the figures that come back.
+
+Frozen messages and their msgpack form; nothing here sends or stores them. A share is one target's part of a job. It
+arrives in numbered batches and stays inert until the job has been recorded in the meta store (`start`); a batch that
+arrives twice is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Self
+
+import msgpack
+
+from common.names import Bucket
+
+
+class TaskSpec(NamedTuple):
+    """One object of a job: its position in the whole job, its name and the link it comes from."""
+
+    position: int
+    name: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What all shares of a job have in common.
+
+    `targets` are the (id, digest) pairs that the job was planned over; `connections` is per target and
+    `bytes_per_hour` per cluster, 0 for unlimited. `total` counts the objects of the whole job. `template` is empty
+    unless the target itself expands a range and keeps its own names. `headers` are secrets.
+    """
+
+    id: str
+    kind: str
+    description: str
+    bucket: Bucket
+    bucket_id: int
+    total: int
+    targets: tuple[tuple[str, int], ...]
+    timeout_seconds: float = 0.0
+    connections: int = 0
+    bytes_per_hour: int = 0
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    template: str = ""
+    subdir: str = ""
+
+    def pack(self) -> bytes:
+        """The msgpack form."""
+        plain = asdict(self)
+        plain["bucket"] = self.bucket.uname
+        packed: bytes = msgpack.packb(plain)
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """Read the msgpack form; fields of a newer peer are ignored."""
+        plain = {key: value for key, value in msgpack.unpackb(packed).items() if key in cls.__dataclass_fields__}
+        plain["bucket"] = Bucket.from_uname(plain["bucket"])
+        plain["targets"] = tuple((node, digest) for node, digest in plain["targets"])
+        plain["headers"] = tuple((name, value) for name, value in plain["headers"])
+        return cls(**plain)
+
+
+class TaskProgress(NamedTuple):
+    """One task as status shows it: times in unix nanoseconds, `end_ns` 0 while it runs, `total` 0 when unknown."""
+
+    position: int
+    name: str
+    downloaded: int
+    total: int
+    start_ns: int
+    end_ns: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareStatus:
+    """One target's figures of one job; all counts are of tasks.
+
+    `finished` includes `skipped`; at the end `finished + errors == scheduled`. `all_dispatched` when nothing is left
+    to expand. `finished_ns` is 0 while anything is still to do.
+    """
+
+    job_id: str
+    scheduled: int
+    finished: int
+    skipped: int
+    errors: int
+    bytes: int
+    all_dispatched: bool
+    aborted: bool
+    started_ns: int
+    finished_ns: int
+    current_tasks: Sequence[TaskProgress] = ()
+    finished_tasks: Sequence[TaskProgress] = ()
+    error_tasks: Sequence[TaskProgress] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain values for msgpack."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_wire(cls, plain: Mapping[str, Any]) -> Self:
+        """Read `to_wire`'s form; fields of a newer peer are ignored."""
+        known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
+        for tasks in ("current_tasks", "finished_tasks", "error_tasks"):
+            known[tasks] = tuple(TaskProgress(*task) for task in known.get(tasks, ()))
+        return cls(**known)
