@@ -13,3 +13,8 @@ def unix_ns() -> int:
 def monotonic() -> float:
     """Seconds that never go back: for deadlines, rates and durations."""
     return time.monotonic()
+
+
+def boottime() -> float:
+    """Seconds since the machine started, suspended time included: the same for all its processes, so leases use it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -144,8 +144,12 @@ def decode_component(raw: bytes) -> str:
 
 
 def basename_of_link(link: str) -> str:
-    """The last component of a link as Go's `path.Base` gives it: trailing slashes off; `.` for an empty link."""
-    return link.rstrip("/").rpartition("/")[2] or ("/" if link.startswith("/") else ".")
+    """The last component of a link's path as Go's `path.Base` gives it: trailing slashes off; `.` for an empty link.
+
+    What follows `?` or `#` is no part of the path, slashes in it neither.
+    """
+    path = link.partition("?")[0].partition("#")[0]
+    return path.rstrip("/").rpartition("/")[2] or ("/" if path.startswith("/") else ".")
 
 
 def normalize_object_name(name: str) -> str:

@@ -29,7 +29,8 @@ class JobSpec:
     """What all shares of a job have in common.
 
     `targets` are the (id, digest) pairs that the job was planned over; `connections` is per target and
-    `bytes_per_hour` per cluster, 0 for unlimited. `total` counts the objects of the whole job. `template` is empty
+    `bytes_per_hour` per cluster, 0 for unlimited; the latter is divided by `share_count`, the number of targets that
+    have a part of the job. `total` counts the objects of the whole job. `template` is empty
     unless the target itself expands a range and keeps its own names. `headers` are secrets.
     """
 
@@ -40,6 +41,7 @@ class JobSpec:
     bucket_id: int
     total: int
     targets: tuple[tuple[str, int], ...]
+    share_count: int = 1
     timeout_seconds: float = 0.0
     connections: int = 0
     bytes_per_hour: int = 0

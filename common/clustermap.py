@@ -1,0 +1,194 @@
+"""The cluster map: an immutable, versioned picture of the nodes, its form for peers and AIStore's Smap; pure.
+
+Who joins and who is alive is left to `proxy.membership`; the map changes only when the set of nodes or one of them
+does, never with a missed keep-alive, because placement follows from it. Source: wire.md §4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from common.errors import InvalidRequest, Unavailable
+from common.names import Bucket
+from common.placement import choose, digest
+
+PROXY = "proxy"
+TARGET = "target"
+FLAG_MAINTENANCE = 4
+FLAG_DECOMMISSION = 8
+_FLAG_IC_MEMBER = 2
+_LEAVING = FLAG_MAINTENANCE | FLAG_DECOMMISSION
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node: `url` is where peers reach it, `public_url` where clients do (empty: the same).
+
+    `incarnation` differs after every start of the process, `digest` is what its id is hashed to.
+    """
+
+    id: str
+    role: str
+    url: str
+    public_url: str = ""
+    incarnation: int = 0
+    mountpaths: tuple[str, ...] = ()
+    flags: int = 0
+    digest: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.role not in (PROXY, TARGET):
+            raise InvalidRequest(f'node "{self.id}": role "{self.role}" is neither proxy nor target')
+        if not self.id or not self.id.replace("-", "").replace("_", "").isalnum() or not self.id.isascii():
+            raise InvalidRequest(f'node id "{self.id}": letters, digits, dashes and underscores only')
+        object.__setattr__(self, "digest", digest(self.id))
+
+    @property
+    def client_url(self) -> str:
+        """Where clients are sent."""
+        return self.public_url or self.url
+
+    @property
+    def is_leaving(self) -> bool:
+        """Nothing new is placed on it."""
+        return bool(self.flags & _LEAVING)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain values for msgpack and JSON."""
+        return {
+            "id": self.id,
+            "role": self.role,
+            "url": self.url,
+            "public_url": self.public_url,
+            "incarnation": self.incarnation,
+            "mountpaths": list(self.mountpaths),
+            "flags": self.flags,
+        }
+
+    @classmethod
+    def from_wire(cls, plain: Mapping[str, Any]) -> Self:
+        """Read `to_wire`'s form; fields of a newer peer are ignored. Raises InvalidRequest when it is none."""
+        try:
+            return cls(
+                str(plain["id"]),
+                str(plain["role"]),
+                str(plain["url"]),
+                str(plain.get("public_url", "")),
+                int(plain.get("incarnation", 0)),
+                tuple(str(path) for path in plain.get("mountpaths", ())),
+                int(plain.get("flags", 0)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest(f"not a node: {type(error).__name__} {error}") from None
+
+    def to_snode(self, *, is_smap_member: bool = True) -> dict[str, Any]:
+        """AIStore's Snode; the membership flag shows only inside an Smap, as it does there."""
+        parts = urlsplit(self.client_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        net = {"node_ip_addr": parts.hostname or "", "daemon_port": str(port), "direct_url": self.client_url}
+        ic_member = _FLAG_IC_MEMBER if self.role == PROXY and is_smap_member else 0
+        return {
+            "public_net": net,
+            "intra_data_net": net,
+            "intra_control_net": net,
+            "daemon_type": self.role,
+            "daemon_id": self.id,
+            "flags": self.flags | ic_member,
+            "id_digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMap:
+    """All nodes at one version; `created_ns` is when the cluster was made. Use `with_node` to get the next version."""
+
+    version: int = 0
+    created_ns: int = 0
+    nodes: tuple[Node, ...] = ()
+    targets: tuple[Node, ...] = field(init=False, repr=False, compare=False)
+    proxies: tuple[Node, ...] = field(init=False, repr=False, compare=False)
+    _candidates: tuple[Node, ...] = field(init=False, repr=False, compare=False)
+    _digests: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.nodes, key=lambda node: node.id))
+        targets = tuple(node for node in ordered if node.role == TARGET)
+        candidates = tuple(node for node in targets if not node.is_leaving)
+        for name, value in (
+            ("nodes", ordered),
+            ("targets", targets),
+            ("proxies", tuple(node for node in ordered if node.role == PROXY)),
+            ("_candidates", candidates),
+            ("_digests", tuple(node.digest for node in candidates)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def candidates(self) -> tuple[Node, ...]:
+        """The targets that objects are placed on, by id."""
+        return self._candidates
+
+    def get(self, node_id: str) -> Node | None:
+        """The node of that id."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    def owner(self, bucket: Bucket, name: str) -> Node:
+        """The target that an object belongs to; raises Unavailable when there is none."""
+        if not self._candidates:
+            raise NoTargets
+        return self._candidates[choose(digest(bucket.uname + name), self._digests)]
+
+    def with_node(self, node: Node) -> ClusterMap:
+        """The map with this node added or replaced, one version later; itself when nothing changes."""
+        if self.get(node.id) == node:
+            return self
+        others = tuple(other for other in self.nodes if other.id != node.id)
+        return replace(self, version=self.version + 1, nodes=(*others, node))
+
+    def without_node(self, node_id: str) -> ClusterMap:
+        """The map without this node, one version later; itself when it is not there."""
+        others = tuple(other for other in self.nodes if other.id != node_id)
+        return self if len(others) == len(self.nodes) else replace(self, version=self.version + 1, nodes=others)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain values for msgpack and JSON."""
+        return {
+            "version": self.version,
+            "created_ns": self.created_ns,
+            "nodes": [node.to_wire() for node in self.nodes],
+        }
+
+    @classmethod
+    def from_wire(cls, plain: Mapping[str, Any]) -> Self:
+        """Read `to_wire`'s form; raises InvalidRequest when it is none."""
+        try:
+            nodes = tuple(Node.from_wire(node) for node in plain["nodes"])
+            return cls(int(plain["version"]), int(plain["created_ns"]), nodes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest(f"not a cluster map: {type(error).__name__} {error}") from None
+
+    def to_smap(self, primary_id: str, cluster_id: str) -> dict[str, Any]:
+        """AIStore's Smap JSON; clients move to the URL of `primary_id`, so it should be a living proxy."""
+        proxies = {node.id: node.to_snode() for node in self.proxies}
+        created = datetime.fromtimestamp(self.created_ns // 1_000_000_000, UTC)
+        return {
+            "pmap": proxies,
+            "proxy_si": proxies.get(primary_id),
+            "tmap": {node.id: node.to_snode() for node in self.targets},
+            "uuid": cluster_id,
+            "creation_time": created.strftime("%Y-%m-%d %H:%M:%S"),
+            "version": str(self.version),
+        }
+
+
+class NoTargets(Unavailable):
+    """Nothing can be placed."""
+
+    code = "ErrNoNodes"
+
+    def __init__(self) -> None:
+        super().__init__("no storage targets in the cluster")

@@ -1,0 +1,134 @@
+"""Runs one node as a process: logging, the listening socket, the event loop, signals, and the order of its end.
+
+What the node is made of is left to `proxy.app` and `target.app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+import uvicorn
+import uvloop
+
+from common.errors import InvalidRequest
+from common.web import Application
+
+_BACKLOG = 2048
+_DRAIN_SECONDS = 10
+
+
+class Node(Protocol):
+    """What a composition root gives: the ASGI application, and what must run around it."""
+
+    application: Application
+
+    async def start(self) -> None:
+        """Bring everything up; requests are served from here on."""
+
+    async def stop(self) -> None:
+        """Bring everything down; requests have been drained."""
+
+
+def configure_logging() -> None:
+    """One JSON line per event on standard error; control characters are escaped by the JSON."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+@contextlib.contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for this process alone; raises InvalidRequest naming the holder when it is taken."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise InvalidRequest(f"data directory {data_dir} is in use by process {holder}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; raises InvalidRequest when the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InvalidRequest(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    listener.listen(_BACKLOG)
+    return listener
+
+
+async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or `stopping`: refuse, drain, then stop the node."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            node.application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    await node.start()
+    try:
+        serving = loop.create_task(_serve_quietly(server, listener))
+        if stopping is not None:
+            waiting = loop.create_task(stopping.wait())
+            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            server.should_exit = True
+        await serving
+    finally:
+        await node.stop()
+
+
+async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, stop)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment] # ours are set above
+    await server.serve(sockets=[listener])
+
+
+def run(node: Node, listener: socket.socket) -> None:
+    """Run a node to its end on uvloop."""
+    uvloop.run(serve(node, listener))

@@ -1,0 +1,74 @@
+"""How one node calls another: msgpack over kept HTTP connections, with deadlines, and errors that keep their meaning.
+
+Whom to call, and what to do when nobody answers, is left to the caller. The only user of httpx inside the nodes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import msgpack
+
+from common.errors import HaulError, Retry, Unavailable
+
+
+class RemoteError(HaulError):
+    """An error that a peer answered with: its text, code and status, unchanged."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry = Retry.LATER if status in (429, 503, 507) else Retry.NEVER
+
+
+class NodeClient:
+    """One connection pool of a node towards its peers."""
+
+    def __init__(self, *, connect_timeout_seconds: float = 2.0, timeout_seconds: float = 30.0) -> None:
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
+            limits=httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=30.0),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def call(self, url: str, path: str, body: object = None, *, timeout_seconds: float | None = None) -> Any:
+        """POST `body` as msgpack to `url + path`; returns the decoded answer, None when it is empty.
+
+        Raises Unavailable when the peer cannot be reached or does not answer in time (`maybe_applied` tells whether
+        it may have acted), RemoteError when it answers with an error.
+        """
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else httpx.Timeout(timeout_seconds)
+        try:
+            response = await self._http.post(
+                url + path,
+                content=msgpack.packb(body),
+                headers={"content-type": "application/msgpack"},
+                timeout=timeout,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{url} did not finish its answer: {_reason(error)}", maybe_applied=True) from None
+        if response.status_code >= 400:
+            raise _remote_error(url, response)
+        return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _remote_error(url: str, response: httpx.Response) -> RemoteError:
+    try:
+        fields = json.loads(response.content)
+        return RemoteError(fields["message"], status=response.status_code, code=fields.get("tcode", ""))
+    except (ValueError, KeyError, TypeError):
+        return RemoteError(f"{url} answered {response.status_code}", status=response.status_code, code="")

@@ -1,0 +1,35 @@
+"""What can be set for a target; the field descriptions are the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from common.settings import Settings
+
+
+class TargetConfig(Settings):
+    """One target process."""
+
+    id: str = Field(
+        pattern=r"^[A-Za-z0-9]{1,32}$", description="Node id; placement depends on it, so it never changes."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(ge=0, le=65535, description="Port to listen on.")
+    public_url: str = Field(description="How clients and peers reach this node.")
+    cluster_id: str = Field(description="The cluster that the mountpaths belong to; checked against their markers.")
+    data_dir: Path = Field(description="Journal and lock of this target.")
+    mountpaths: tuple[Path, ...] = Field(min_length=1, description="Directories, one per disk, that hold the objects.")
+    proxies: tuple[str, ...] = Field(min_length=1, description="URLs of the cluster's proxies.")
+    allow_origins: tuple[str, ...] = Field((), description="CIDR blocks that downloads may reach besides public ones.")
+    durability: Literal["power-loss", "process"] = Field(
+        "power-loss", description="What a finished object survives: a loss of power, or only of the process."
+    )
+    max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
+    max_connections_per_host: int = Field(128, ge=1, description="Transfers at once from one origin host.")
+    retry_attempts: int = Field(5, ge=1, description="How often an object is tried before it is an error.")
+    ca_file: Path | None = Field(
+        None, description="CA bundle that origins are verified against; the system's if unset."
+    )

@@ -1,0 +1,58 @@
+"""Which objects of a range job are this target's: the template expanded piece by piece, placed by vectorised HRW; pure.
+
+Lists of names arrive sharded already (`common.shares`); only templates are expanded here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common import placement
+from common.names import basename_of_link, join_subdir, normalize_object_name
+from common.shares import JobSpec, TaskSpec
+from common.template import Template, parse_template
+
+
+class Expansion:
+    """The names and links of a range job, by position in the whole job."""
+
+    def __init__(self, spec: JobSpec, target_id: str) -> None:
+        self._links = parse_template(spec.template)
+        self._subdir = spec.subdir
+        self._names = _names_template(self._links, spec.subdir)
+        self._prefix = spec.bucket.uname
+        self._candidates = [digest for _, digest in spec.targets]
+        self._own = [node for node, _ in spec.targets].index(target_id)
+        self.count = self._links.count
+
+    def own_tasks(self, begin: int, end: int) -> list[TaskSpec]:
+        """The tasks between two positions that this target owns; raises InvalidName for a name that cannot be used."""
+        names = self.names(begin, end)
+        owners = placement.owners(placement.digests(self._prefix, names), self._candidates)
+        own = np.flatnonzero(owners == self._own).tolist()
+        if not own:
+            return []
+        links = list(self._links.expand(begin, end))
+        return [TaskSpec(begin + offset, names[offset], links[offset]) for offset in own]
+
+    def names(self, begin: int, end: int) -> list[str]:
+        """Object names by position."""
+        if self._names is not None:
+            return list(self._names.expand(begin, end))
+        return [
+            normalize_object_name(join_subdir(self._subdir, basename_of_link(link)))
+            for link in self._links.expand(begin, end)
+        ]
+
+
+def _names_template(links: Template, subdir: str) -> Template | None:
+    """A template that expands to the names directly, where every name is the plain last component of its link.
+
+    None when escapes, queries or a range before the last slash make the general way necessary.
+    """
+    directory, _, basename = links.text.rpartition("/")
+    if any(mark in links.text for mark in "%?#") or "{" in directory or "{" not in basename:
+        return None
+    names = parse_template(join_subdir(subdir, basename))
+    normalize_object_name(next(names.expand(0, 1)))
+    return names

@@ -1,0 +1,155 @@
+"""Keeps every lane's queue filled: reads or expands shares piece by piece, so that memory is bounded by a window.
+
+One thread; shares take turns. A share is fed while any lane has few of its tasks, so a stuck lane does not starve the
+others; what it leaves behind is bounded by MAX_QUEUED. Which task runs next is decided in `scheduler`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from common import placement
+from common.errors import HaulError
+from common.links import origin_of
+from common.shares import TaskSpec
+from target.downloads import journal as records
+from target.downloads.expansion import Expansion
+from target.downloads.journal import Journal
+from target.downloads.scheduler import Scheduler
+from target.downloads.share import Share
+from target.downloads.task import Task
+
+CHUNK_NAMES = 4096
+LOW_PER_LANE = 256
+MAX_QUEUED = 65_536
+_log = structlog.get_logger("target.feeder")
+
+
+class Feeder:
+    """Feeds shares into the scheduler; `on_tasks(lanes)` wakes lanes, `on_exhausted(share)` says that all is queued."""
+
+    def __init__(
+        self,
+        target_id: str,
+        mountpath_digests: Sequence[int],
+        journal: Journal,
+        scheduler: Scheduler,
+        on_tasks: Callable[[set[int]], None],
+        on_exhausted: Callable[[Share], None],
+    ) -> None:
+        self._target_id = target_id
+        self._mountpath_digests = mountpath_digests
+        self._journal = journal
+        self._scheduler = scheduler
+        self._on_tasks = on_tasks
+        self._on_exhausted = on_exhausted
+        self._expansions: dict[str, Expansion] = {}
+        self._shares: deque[Share] = deque()
+        self._changed = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the piece in hand."""
+        self._stopping = True
+        self._changed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, share: Share) -> None:
+        """Begin to feed a share."""
+        self._shares.append(share)
+        self._changed.set()
+
+    def nudge(self, share: Share) -> None:
+        """Some of the share's tasks have been taken: feed more if it has become hungry."""
+        if not share.exhausted and not self._changed.is_set() and _is_hungry(share):
+            self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            share = self._next_hungry()
+            if share is None:
+                self._changed.wait()
+                continue
+            try:
+                self._feed(share)
+            except HaulError as error:
+                _log.error("share.not_fed", job=share.id, error=error.message)
+                self._changed.wait(1.0)
+
+    def _next_hungry(self) -> Share | None:
+        for _ in range(len(self._shares)):
+            share = self._shares[0]
+            if share.exhausted or share.is_stopped:
+                self._shares.popleft()
+                self._expansions.pop(share.id, None)
+                continue
+            self._shares.rotate(-1)
+            if _is_hungry(share):
+                return share
+        return None
+
+    def _feed(self, share: Share) -> None:
+        tasks, exhausted = self._expand(share) if share.spec.template else self._read(share)
+        if tasks:
+            share.scheduled += len(tasks)
+            self._on_tasks(self._scheduler.offer(self._place(share, tasks)))
+        if exhausted:
+            share.exhausted = True
+            self._on_exhausted(share)
+
+    def _expand(self, share: Share) -> tuple[list[TaskSpec], bool]:
+        expansion = self._expansions.get(share.id)
+        if expansion is None:
+            expansion = self._expansions[share.id] = Expansion(share.spec, self._target_id)
+        begin = share.cursor
+        end = min(begin + CHUNK_NAMES, expansion.count)
+        tasks = expansion.own_tasks(begin, end)
+        share.cursor = end
+        return self._without_ended(share, tasks, begin, end), end == expansion.count
+
+    def _read(self, share: Share) -> tuple[list[TaskSpec], bool]:
+        sealed, seq = share.sealed, share.cursor
+        if seq >= share.next_batch:
+            return [], sealed
+        tasks = self._journal.call(lambda connection: records.read_batch(connection, share.number, seq))
+        share.cursor += 1
+        exhausted = sealed and share.cursor >= share.next_batch
+        if not tasks:
+            return [], exhausted
+        return self._without_ended(share, tasks, tasks[0].position, tasks[-1].position + 1), exhausted
+
+    def _without_ended(self, share: Share, tasks: list[TaskSpec], begin: int, end: int) -> list[TaskSpec]:
+        if not share.has_history or not tasks:
+            return tasks
+        ended = self._journal.call(lambda connection: records.ended_positions(connection, share.number, begin, end))
+        return [task for task in tasks if task.position not in ended]
+
+    def _place(self, share: Share, tasks: Sequence[TaskSpec]) -> list[Task]:
+        digests = placement.digests(share.spec.bucket.uname, (task.name for task in tasks))
+        lanes = placement.owners(digests, self._mountpath_digests).tolist()
+        if share.spec.template:
+            origin = origin_of(tasks[0].link)
+            return [
+                Task(share, position, name, link, origin, lane)
+                for (position, name, link), lane in zip(tasks, lanes, strict=True)
+            ]
+        return [
+            Task(share, position, name, link, origin_of(link), lane)
+            for (position, name, link), lane in zip(tasks, lanes, strict=True)
+        ]
+
+
+def _is_hungry(share: Share) -> bool:
+    queued = share.queued
+    return min(queued) < LOW_PER_LANE and sum(queued) < MAX_QUEUED

@@ -1,0 +1,273 @@
+"""The durable record of this target's shares: what was assigned, what has ended, what is still to do.
+
+SQLite in WAL mode with `synchronous=FULL`, one connection in one thread, group commits: whatever waits when the thread
+is free becomes one transaction, and callers hear of it only after the commit (design.md §3; measured with power losses:
+WAL with FULL lost nothing). What the records mean is left to `service`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import sqlite3
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgpack
+import structlog
+
+from common.errors import DiskFailure, HaulError, NoSpace
+from common.shares import JobSpec, TaskProgress, TaskSpec
+from target.downloads.share import Share, State
+from target.downloads.task import FAILED, FINISHED, SKIPPED, Result
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shares (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    spec BLOB NOT NULL,
+    state TEXT NOT NULL,
+    sealed INTEGER NOT NULL,
+    started_ns INTEGER NOT NULL,
+    finished_ns INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batches (
+    share INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    tasks BLOB NOT NULL,
+    PRIMARY KEY (share, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS results (
+    share INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT,
+    outcome INTEGER NOT NULL,
+    downloaded INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    start_ns INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (share, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS failures ON results (share, position) WHERE outcome = 2;
+"""
+_GROUP = 512
+_RETRY_FULL_SECONDS = 1.0
+
+T = TypeVar("T")
+Done = Callable[[Any, HaulError | None], None]
+_log = structlog.get_logger("target.journal")
+
+
+class _Entry(NamedTuple):
+    work: Callable[[sqlite3.Connection], Any]
+    done: Done | None
+
+
+class Journal:
+    """The journal file and its thread; `start` first, `stop` last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._connection: sqlite3.Connection
+
+    def start(self, lanes: int) -> list[Share]:
+        """Open or create the file and return every share that it holds, with its figures; starts the thread."""
+        self._path.touch(mode=0o600, exist_ok=True)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_SCHEMA)
+        shares = _load(self._connection, lanes)
+        self._thread.start()
+        return shares
+
+    def stop(self) -> None:
+        """Commit what waits and close; safe to call twice."""
+        self._stopping.set()
+        self._entries.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+            self._connection.close()
+
+    def submit(self, work: Callable[[sqlite3.Connection], Any], done: Done | None = None) -> None:
+        """Run `work` inside the next transaction; `done(value, error)` is called on the journal's thread after it."""
+        self._entries.put(_Entry(work, done))
+
+    def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`submit`, and wait; for threads only. Raises DiskFailure or NoSpace."""
+        outcome: queue.SimpleQueue[tuple[Any, HaulError | None]] = queue.SimpleQueue()
+        self.submit(work, lambda value, error: outcome.put((value, error)))
+        value, error = outcome.get()
+        if error is not None:
+            raise error
+        result: T = value
+        return result
+
+    def _run(self) -> None:
+        while True:
+            entry = self._entries.get()
+            if entry is None:
+                return
+            group = [entry]
+            ended = False
+            while len(group) < _GROUP:
+                try:
+                    entry = self._entries.get_nowait()
+                except queue.Empty:
+                    break
+                if entry is None:
+                    ended = True
+                    break
+                group.append(entry)
+            self._commit(group)
+            if ended:
+                return
+
+    def _commit(self, group: list[_Entry]) -> None:
+        values: list[Any] = [None] * len(group)
+        failure: HaulError | None = None
+        while True:
+            try:
+                values = self._transact(group)
+            except Exception as error:  # whatever it is, the callers must hear of it and the thread must live
+                self._roll_back()
+                full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+                _log.exception("journal.commit_failed", entries=len(group))
+                if full and not self._stopping.wait(_RETRY_FULL_SECONDS):
+                    continue
+                failure = (
+                    NoSpace("the journal's disk is full") if full else DiskFailure("the journal cannot be written")
+                )
+            break
+        for entry, value in zip(group, values, strict=True):
+            if entry.done is not None:
+                entry.done(value, failure)
+
+    def _transact(self, group: Sequence[_Entry]) -> list[Any]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        values = [entry.work(self._connection) for entry in group]
+        self._connection.execute("COMMIT")
+        return values
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _load(connection: sqlite3.Connection, lanes: int) -> list[Share]:
+    shares = {}
+    rows = connection.execute("SELECT number, spec, state, sealed, started_ns, finished_ns FROM shares ORDER BY number")
+    for number, spec, state, sealed, started_ns, finished_ns in rows:
+        share = Share(number, JobSpec.unpack(spec), state=State(state), started_ns=started_ns, lanes=lanes)
+        share.sealed, share.finished_ns, share.has_history = bool(sealed), finished_ns, True
+        shares[number] = share
+    counts = connection.execute("SELECT share, outcome, count(*), sum(downloaded) FROM results GROUP BY share, outcome")
+    for number, outcome, tasks, size_bytes in counts:
+        count_result(shares[number], outcome, tasks, size_bytes)
+    for share in shares.values():
+        share.scheduled = share.finished + share.errors
+    for number, next_seq in connection.execute("SELECT share, max(seq) + 1 FROM batches GROUP BY share"):
+        shares[number].next_batch = next_seq
+    return list(shares.values())
+
+
+def count_result(share: Share, outcome: int, tasks: int, size_bytes: int) -> None:
+    """Add ended tasks to a share's figures."""
+    if outcome == FAILED:
+        share.errors += tasks
+    else:
+        share.finished += tasks
+        share.bytes += size_bytes
+        share.skipped += tasks if outcome == SKIPPED else 0
+
+
+def add_share(connection: sqlite3.Connection, spec: JobSpec, started_ns: int) -> int:
+    """Record a share, or find it recorded; returns its number."""
+    connection.execute(
+        "INSERT OR IGNORE INTO shares (id, spec, state, sealed, started_ns, finished_ns) VALUES (?, ?, ?, 0, ?, 0)",
+        (spec.id, spec.pack(), State.PREPARED.value, started_ns),
+    )
+    number: int = connection.execute("SELECT number FROM shares WHERE id = ?", (spec.id,)).fetchone()[0]
+    return number
+
+
+def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
+    """Record one numbered batch of tasks; again is harmless. The last one seals the share."""
+    if tasks:
+        packed = zlib.compress(msgpack.packb(tasks), level=1)
+        connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", (number, seq, len(tasks), packed))
+    if last:
+        connection.execute("UPDATE shares SET sealed = 1 WHERE number = ?", (number,))
+
+
+def read_batch(connection: sqlite3.Connection, number: int, seq: int) -> list[TaskSpec]:
+    """The tasks of one batch; empty when there is no such batch."""
+    row = connection.execute("SELECT tasks FROM batches WHERE share = ? AND seq = ?", (number, seq)).fetchone()
+    return [] if row is None else [TaskSpec(*task) for task in msgpack.unpackb(zlib.decompress(row[0]))]
+
+
+def set_state(connection: sqlite3.Connection, share: Share, state: State, finished_ns: int = 0) -> None:
+    """Record a share's state; one that has ended forgets its secrets and its list of links."""
+    connection.execute(
+        "UPDATE shares SET state = ?, finished_ns = ? WHERE number = ?", (state.value, finished_ns, share.number)
+    )
+    if finished_ns:
+        spec = dataclasses.replace(share.spec, headers=())
+        connection.execute("UPDATE shares SET spec = ? WHERE number = ?", (spec.pack(), share.number))
+        connection.execute("DELETE FROM batches WHERE share = ?", (share.number,))
+
+
+def remove_share(connection: sqlite3.Connection, number: int) -> None:
+    """Forget a share altogether."""
+    for table, key in (("results", "share"), ("batches", "share"), ("shares", "number")):
+        connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (number,))  # noqa: S608 - constants above
+
+
+def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> None:
+    """Record the ends of tasks; a result that is there already stays."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                task.share.number,
+                task.position,
+                None if task.share.spec.template else task.name,
+                outcome,
+                downloaded,
+                total,
+                task.start_ns,
+                end_ns,
+                error,
+            )
+            for task, outcome, downloaded, total, end_ns, error in results
+        ],
+    )
+
+
+def ended_positions(connection: sqlite3.Connection, number: int, begin: int, end: int) -> set[int]:
+    """Which tasks between two positions have ended."""
+    rows = connection.execute(
+        "SELECT position FROM results WHERE share = ? AND position >= ? AND position < ?", (number, begin, end)
+    )
+    return {position for (position,) in rows}
+
+
+def read_results(
+    connection: sqlite3.Connection, number: int, *, after: int, limit: int, failed_only: bool
+) -> list[TaskProgress]:
+    """Ended tasks by position; the names of a range job are empty, its template has them."""
+    condition = f"AND outcome = {FAILED}" if failed_only else f"AND outcome >= {FINISHED}"
+    rows = connection.execute(
+        "SELECT position, coalesce(name, ''), downloaded, total, start_ns, end_ns, error FROM results "  # noqa: S608
+        f"WHERE share = ? AND position > ? {condition} ORDER BY position LIMIT ?",
+        (number, after, limit),
+    )
+    return [TaskProgress(*row) for row in rows]

@@ -1,0 +1,192 @@
+"""Which task a lane starts next: fair between jobs, under each job's and each host's limit; pure but for one lock.
+
+Every lane has its own queues, so a slow or full mountpath delays only its own tasks. Inside a lane the jobs take turns,
+and inside a job its hosts, so neither a large job nor a slow host holds the others up. The time is an argument. Filling
+the queues is left to `feeder`, carrying tasks out to `lane`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from collections.abc import Iterable
+from itertools import count
+
+from target.downloads.hosts import Host, HostSettings
+from target.downloads.share import Share
+from target.downloads.task import Task
+
+
+class _ShareQueue:
+    """The tasks of one share in one lane, by origin; origins take turns."""
+
+    __slots__ = ("by_origin", "share", "turns")
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self.by_origin: dict[str, deque[Task]] = {}
+        self.turns: deque[str] = deque()
+
+    def push(self, task: Task) -> None:
+        queue = self.by_origin.get(task.origin)
+        if queue is None:
+            queue = self.by_origin[task.origin] = deque()
+            self.turns.append(task.origin)
+        queue.append(task)
+
+    def pop(self, origin: str) -> Task:
+        queue = self.by_origin[origin]
+        task = queue.popleft()
+        if not queue:
+            del self.by_origin[origin]
+            self.turns.remove(origin)
+        else:
+            self.turns.rotate(-1)
+        return task
+
+
+class Scheduler:
+    """Queues of all lanes; every method may be called from any thread.
+
+    A lane that was refused for a limit waits in the `starved` set of the share or host that refused it. Whoever gives a
+    connection back takes from its own queues first, and only then wakes those, if there still is room: when a host is
+    busy, lanes do not wake each other for nothing.
+    """
+
+    def __init__(self, lanes: int, host_settings: HostSettings) -> None:
+        self._lock = threading.Lock()
+        self._host_settings = host_settings
+        self._hosts: dict[str, Host] = {}
+        self._blocked: set[str] = set()
+        self._queues: list[dict[str, _ShareQueue]] = [{} for _ in range(lanes)]
+        self._turns: list[deque[str]] = [deque() for _ in range(lanes)]
+        self._delayed: list[list[tuple[float, int, Task]]] = [[] for _ in range(lanes)]
+        self._freed: list[set[Host | Share]] = [set() for _ in range(lanes)]
+        self._order = count()
+
+    def offer(self, tasks: Iterable[Task]) -> set[int]:
+        """Queue new tasks, each in its lane; returns the lanes that have something to do now."""
+        lanes = set()
+        with self._lock:
+            for task in tasks:
+                if task.share.is_stopped:
+                    continue
+                self._push(task)
+                task.share.queued[task.lane] += 1
+                lanes.add(task.lane)
+        return lanes
+
+    def take(self, lane: int, limit: int, now: float) -> tuple[list[Task], set[int]]:
+        """Up to `limit` tasks for a lane to start now, and the other lanes worth waking.
+
+        Every task holds a connection until `release`.
+        """
+        taken: list[Task] = []
+        with self._lock:
+            self._wake_delayed(lane, now)
+            turns, queues = self._turns[lane], self._queues[lane]
+            refused = 0
+            while refused < len(turns) and len(taken) < limit:
+                queue = queues[turns[0]]
+                task = self._take_from(queue, lane, now)
+                if task is None:
+                    refused += 1
+                    turns.rotate(-1)
+                    continue
+                refused = 0
+                taken.append(task)
+                if queue.turns:
+                    turns.rotate(-1)
+                else:
+                    del queues[turns.popleft()]
+            return taken, self._lanes_to_wake(lane, now)
+
+    def release(
+        self, task: Task, now: float, *, went_well: bool = True, retry_after_seconds: float | None = None
+    ) -> None:
+        """Give back a task's connection; `went_well` is False when the host struggled. `take` must follow."""
+        with self._lock:
+            host = self._hosts[task.origin]
+            host.active -= 1
+            task.share.active -= 1
+            if went_well:
+                host.succeeded()
+            else:
+                host.struggled(now, retry_after_seconds)
+                if host.blocked_until > now:
+                    self._blocked.add(task.origin)
+            freed = self._freed[task.lane]
+            freed.add(host)
+            freed.add(task.share)
+
+    def retry(self, task: Task, due: float) -> None:
+        """Queue a released task again, not before `due`."""
+        with self._lock:
+            if not task.share.is_stopped:
+                task.share.queued[task.lane] += 1
+                heapq.heappush(self._delayed[task.lane], (due, next(self._order), task))
+
+    def next_due(self, lane: int, now: float) -> float | None:
+        """Seconds until something changes for a lane by the mere passing of time; None when nothing will."""
+        with self._lock:
+            dues = [self._delayed[lane][0][0]] if self._delayed[lane] else []
+            if self._blocked:
+                self._blocked = {origin for origin in self._blocked if self._hosts[origin].blocked_until > now}
+                dues += (self._hosts[origin].blocked_until for origin in self._blocked)
+        return max(0.0, min(dues) - now) if dues else None
+
+    def withdraw(self, share: Share) -> int:
+        """Forget all queued tasks of a share; returns how many there were."""
+        with self._lock:
+            for lane, queues in enumerate(self._queues):
+                if queues.pop(share.id, None) is not None:
+                    self._turns[lane].remove(share.id)
+                delayed = self._delayed[lane]
+                if any(entry[2].share is share for entry in delayed):
+                    delayed[:] = [entry for entry in delayed if entry[2].share is not share]
+                    heapq.heapify(delayed)
+            withdrawn, share.queued = sum(share.queued), [0] * len(self._queues)
+        return withdrawn
+
+    def _push(self, task: Task) -> None:
+        queues = self._queues[task.lane]
+        queue = queues.get(task.share.id)
+        if queue is None:
+            queue = queues[task.share.id] = _ShareQueue(task.share)
+            self._turns[task.lane].append(task.share.id)
+        queue.push(task)
+
+    def _wake_delayed(self, lane: int, now: float) -> None:
+        delayed = self._delayed[lane]
+        while delayed and delayed[0][0] <= now:
+            self._push(heapq.heappop(delayed)[2])
+
+    def _take_from(self, queue: _ShareQueue, lane: int, now: float) -> Task | None:
+        share = queue.share
+        if not share.has_room:
+            share.starved.add(lane)
+            return None
+        for _ in range(len(queue.turns)):
+            origin = queue.turns[0]
+            host = self._hosts.get(origin)
+            if host is None:
+                host = self._hosts[origin] = Host(self._host_settings)
+            if host.has_room(now):
+                host.active += 1
+                share.active += 1
+                share.queued[lane] -= 1
+                return queue.pop(origin)
+            host.starved.add(lane)
+            queue.turns.rotate(-1)
+        return None
+
+    def _lanes_to_wake(self, lane: int, now: float) -> set[int]:
+        lanes: set[int] = set()
+        for freed in self._freed[lane]:
+            if freed.starved and (freed.has_room(now) if isinstance(freed, Host) else freed.has_room):
+                lanes |= freed.starved
+                freed.starved.clear()
+        self._freed[lane].clear()
+        lanes.discard(lane)
+        return lanes

@@ -1,0 +1,211 @@
+"""A target's shares as the rest of the node sees them: accept, start, show, abort, remove, and go on after a restart.
+
+The asyncio side of the package: what it decides is carried out by the journal's, the feeder's and the lanes' threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from sqlite3 import Connection
+from typing import TypeVar
+
+from common import clock
+from common.errors import HaulError, InvalidRequest
+from common.names import validate_object_name
+from common.shares import JobSpec, ShareStatus, TaskProgress, TaskSpec
+from target.downloads import journal as records
+from target.downloads.expansion import Expansion
+from target.downloads.feeder import Feeder
+from target.downloads.journal import Journal
+from target.downloads.lane import Lane
+from target.downloads.recorder import Recorder
+from target.downloads.scheduler import Scheduler
+from target.downloads.share import Share, State
+from target.transfer.budget import Budget
+
+T = TypeVar("T")
+
+
+class Downloads:
+    """All shares of this target; `on_ended(job_id)` is called on the event loop when one has ended."""
+
+    def __init__(
+        self,
+        target_id: str,
+        journal: Journal,
+        scheduler: Scheduler,
+        recorder: Recorder,
+        lanes: Sequence[Lane],
+        mountpath_digests: Sequence[int],
+        on_ended: Callable[[str], None],
+    ) -> None:
+        self._target_id = target_id
+        self._journal = journal
+        self._scheduler = scheduler
+        self._lanes = lanes
+        self._on_ended = on_ended
+        self._shares: dict[str, Share] = {}
+        self._loop: asyncio.AbstractEventLoop
+        self._recorder = recorder
+        self._feeder = Feeder(target_id, mountpath_digests, journal, scheduler, self._wake, recorder.end_if_complete)
+
+    async def start(self) -> None:
+        """Replay the journal and go on with every share that was running."""
+        self._loop = asyncio.get_running_loop()
+        self._recorder.start(self._share_ended)
+        for share in self._journal.start(len(self._lanes)):
+            self._shares[share.id] = share
+        self._feeder.start()
+        for lane in self._lanes:
+            lane.start(self._feeder, self._wake)
+        for share in self._shares.values():
+            if share.state is State.RUNNING:
+                self._run(share)
+
+    async def stop(self) -> None:
+        """Park what runs; what is staged already is still to be committed and recorded."""
+        await asyncio.to_thread(self._stop_threads)
+
+    def _stop_threads(self) -> None:
+        self._feeder.stop()
+        for lane in self._lanes:
+            lane.stop()
+
+    def running(self) -> list[str]:
+        """Jobs whose shares are being worked on."""
+        return [share.id for share in self._shares.values() if share.state is State.RUNNING]
+
+    def undecided(self) -> list[str]:
+        """Jobs whose shares were assigned but never started."""
+        return [share.id for share in self._shares.values() if share.state is State.PREPARED]
+
+    async def accept(self, spec: JobSpec, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
+        """Record one batch of a share durably; again is harmless. Raises InvalidName, InvalidRequest, DiskError."""
+        for task in tasks:
+            validate_object_name(task.name)
+        if spec.template:
+            Expansion(spec, self._target_id)
+        share = self._shares.get(spec.id)
+        if share is None:
+            started_ns = clock.unix_ns()
+            number = await self._write(lambda connection: records.add_share(connection, spec, started_ns))
+            new = Share(number, spec, state=State.PREPARED, started_ns=started_ns, lanes=len(self._lanes))
+            share = self._shares.setdefault(spec.id, new)
+        if share.state is not State.PREPARED or seq < share.next_batch:
+            return
+        if seq != share.next_batch:
+            raise InvalidRequest(f"job {spec.id}: batch {seq} came before batch {share.next_batch}")
+        number = share.number
+        await self._write(lambda connection: records.add_batch(connection, number, seq, tasks, last=last))
+        share.next_batch = seq + (1 if tasks else 0)
+        share.sealed = share.sealed or last
+
+    async def start_share(self, job_id: str) -> None:
+        """The job is recorded: begin. Unknown or already started is harmless."""
+        share = self._shares.get(job_id)
+        if share is None or share.state is not State.PREPARED:
+            return
+        share.state = State.RUNNING
+        self._journal.submit(lambda connection: records.set_state(connection, share, State.RUNNING))
+        self._run(share)
+
+    async def drop(self, job_id: str) -> None:
+        """Forget a share that was never started."""
+        share = self._shares.get(job_id)
+        if share is not None and share.state is State.PREPARED:
+            await self.remove(job_id)
+
+    async def abort(self, job_id: str) -> None:
+        """Stop a share for good: running transfers are dropped, what is committed stays. Idempotent."""
+        share = self._shares.get(job_id)
+        if share is None or share.is_stopped:
+            return
+        share.state = State.ABORTED
+        self._scheduler.withdraw(share)
+        stopped: list[asyncio.Future[None]] = [self._loop.create_future() for _ in self._lanes]
+        for lane, future in zip(self._lanes, stopped, strict=True):
+            lane.cancel(share, functools.partial(self._loop.call_soon_threadsafe, _settle, future, None, None))
+        await asyncio.gather(*stopped)
+        self._scheduler.withdraw(share)
+        finished_ns = clock.unix_ns()
+        await self._write(lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns))
+        share.finished_ns = finished_ns
+        self._on_ended(job_id)
+
+    async def remove(self, job_id: str) -> None:
+        """Forget a share that does not run. Unknown is harmless; raises InvalidRequest for a running one."""
+        share = self._shares.get(job_id)
+        if share is None:
+            return
+        if share.state is State.RUNNING:
+            raise InvalidRequest(f'job "{job_id}" is still running')
+        await self._write(lambda connection: records.remove_share(connection, share.number))
+        self._shares.pop(job_id, None)
+
+    async def status(self, job_ids: Iterable[str], *, tasks: bool, limit: int, after: int) -> list[ShareStatus]:
+        """Figures of the known ones among `job_ids`; with `tasks`, up to `limit` ended tasks behind a position."""
+        known = [share for job_id in job_ids if (share := self._shares.get(job_id)) is not None]
+        return [await self._status(share, tasks=tasks, limit=limit, after=after) for share in known]
+
+    async def _status(self, share: Share, *, tasks: bool, limit: int, after: int) -> ShareStatus:
+        status = ShareStatus(
+            job_id=share.id,
+            scheduled=share.scheduled,
+            finished=share.finished,
+            skipped=share.skipped,
+            errors=share.errors,
+            bytes=share.bytes,
+            all_dispatched=share.is_stopped or (share.sealed and share.exhausted),
+            aborted=share.state is State.ABORTED,
+            started_ns=share.started_ns,
+            finished_ns=share.finished_ns,
+            current_tasks=[task for lane in self._lanes for task in lane.current_tasks(share)],
+        )
+        if not tasks:
+            return status
+        finished, errors = await self._write(
+            lambda connection: tuple(
+                records.read_results(connection, share.number, after=after, limit=limit, failed_only=failed_only)
+                for failed_only in (False, True)
+            )
+        )
+        return replace(status, finished_tasks=self._named(share, finished), error_tasks=self._named(share, errors))
+
+    def _named(self, share: Share, tasks: Sequence[TaskProgress]) -> Sequence[TaskProgress]:
+        if not share.spec.template or not tasks:
+            return tasks
+        expansion = Expansion(share.spec, self._target_id)
+        return [task._replace(name=expansion.names(task.position, task.position + 1)[0]) for task in tasks]
+
+    def _run(self, share: Share) -> None:
+        if share.spec.bytes_per_hour:
+            share.budget = Budget(share.spec.bytes_per_hour / 3600 / share.spec.share_count)
+        self._feeder.add(share)
+
+    def _wake(self, lanes: Iterable[int]) -> None:
+        for lane in lanes:
+            self._lanes[lane].wake()
+
+    def _share_ended(self, share: Share) -> None:
+        self._loop.call_soon_threadsafe(self._on_ended, share.id)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def done(value: T, error: HaulError | None) -> None:
+            self._loop.call_soon_threadsafe(_settle, future, value, error)
+
+        self._journal.submit(work, done)
+        return await future
+
+
+def _settle(future: asyncio.Future[T], value: T, error: HaulError | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

@@ -1,0 +1,71 @@
+"""This target's share of one job: its state and its figures.
+
+Owned by `service`; the scheduler keeps `active`, `queued` (per lane) and `starved` under its lock, the journal's thread
+adds up what has become durable, the feeder moves the cursor and counts what it schedules.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from common.shares import JobSpec
+from target.transfer.budget import Budget
+
+
+class State(Enum):
+    """The life of a share; stored in the journal by name."""
+
+    PREPARED = "prepared"
+    RUNNING = "running"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+class Share:
+    """One job on this target; `number` is its key in the journal."""
+
+    def __init__(self, number: int, spec: JobSpec, *, state: State, started_ns: int, lanes: int = 0) -> None:
+        self.number = number
+        self.spec = spec
+        self.id = spec.id
+        self.state = state
+        self.started_ns = started_ns
+        self.finished_ns = 0
+        self.sealed = False
+        self.next_batch = 0
+        self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
+        self.budget: Budget | None = None
+
+        self.active = 0
+        self.queued = [0] * lanes
+        self.starved: set[int] = set()
+
+        self.cursor = 0
+        self.exhausted = False
+        self.has_history = False
+        self.is_ending = False
+
+        self.scheduled = 0
+        self.finished = 0
+        self.skipped = 0
+        self.errors = 0
+        self.bytes = 0
+
+    def __repr__(self) -> str:
+        ended = self.finished + self.errors
+        return f"<Share {self.id} {self.state.value}: {ended} of {self.scheduled} ended, {sum(self.queued)} queued>"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Nothing more is to be started."""
+        return self.state in (State.FINISHED, State.ABORTED)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the job's limit of connections allows one more."""
+        return not self.spec.connections or self.active < self.spec.connections
+
+    @property
+    def is_complete(self) -> bool:
+        """Every task of the share has ended."""
+        return self.sealed and self.exhausted and self.finished + self.errors == self.scheduled

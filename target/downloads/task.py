@@ -1,0 +1,46 @@
+"""One object to download on this target, from the moment it is expanded until its result is durable.
+
+What happens to it next is decided in `scheduler` and `retry`; `lane` carries it out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from target.downloads.share import Share
+
+
+class Task:
+    """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time."""
+
+    __slots__ = ("attempt", "lane", "link", "name", "origin", "position", "share", "start_ns", "waiting")
+
+    def __init__(self, share: Share, position: int, name: str, link: str, origin: str, lane: int) -> None:
+        self.share = share
+        self.position = position
+        self.name = name
+        self.link = link
+        self.origin = origin
+        self.lane = lane
+        self.attempt = 0
+        self.start_ns = 0
+        self.waiting = False
+
+    def __repr__(self) -> str:
+        return f"<Task {self.share.id}#{self.position} {self.name!r} attempt {self.attempt}>"
+
+
+FINISHED, SKIPPED, FAILED = 0, 1, 2
+"""How a task ended, as the journal stores it."""
+
+
+class Result(NamedTuple):
+    """The end of a task as it goes into the journal; times in unix nanoseconds."""
+
+    task: Task
+    outcome: int
+    downloaded: int
+    total: int
+    end_ns: int
+    error: str = ""
