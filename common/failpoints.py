@@ -1,8 +1,8 @@
 """Named points in the code where a test makes a process die or an operation fail; what to check after is the test's.
 
 Armed only by the environment variable HAUL_FAILPOINTS when the process starts, for example
-`commit.before_rename=kill@3,writer.after_write=error:EIO@1`: SIGKILL at the third hit of the one, an OSError at the first
-hit of the other. `stop` instead of `kill` sends SIGSTOP. Off, a point costs one look at an empty dict.
+`commit.before_rename=kill@3,writer.after_write=error:EIO@1`: SIGKILL at the third hit of the one, an OSError at the
+first hit of the other. `stop` instead of `kill` sends SIGSTOP. Off, a point costs one look at an empty dict.
 """
 
 from __future__ import annotations

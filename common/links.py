@@ -10,52 +10,72 @@ import re
 from common.errors import InvalidRequest
 from common.names import printable
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
-_USERINFO = re.compile(r"(?<=://)[^/?#@]*@")
+_LINK = re.compile(r"(?:(?P<scheme>[^/?#@:]*)://)?(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s%\"<>^`|\[\]:]+)(?::(?P<port>[0-9]{1,5}|[0-9]*\{[0-9.{}]*))?\Z")
+"""A range of a template, which is completed before it is expanded, may stand in the host or be the port."""
 SCHEMES = ("http", "https")
 _CONTROLLED_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "if-match", "if-modified-since"}
     | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "proxy-authorization", "proxy-connection"}
     | {"range", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_PORT = re.compile(r":0*([0-9]+)\Z")
+_MAX_PORT = 65_535
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 
 
 def complete_link(link: str) -> str:
     """Return `link` ready to fetch: `http://` is put before a link without a scheme, spaces are percent-encoded.
 
-    Raises InvalidRequest for a scheme that is not fetched, a missing host, control characters or backslashes.
+    Raises InvalidRequest for a scheme that is not fetched, a missing or impossible host or port, control characters,
+    backslashes or lone surrogates.
     """
-    scheme = _SCHEME.match(link)
-    if not scheme:
-        link, name = f"http://{link}", "http"
-    else:
-        name = scheme[1].lower()
-    link = link.replace(" ", "%20")
-    if name not in SCHEMES:
-        raise InvalidRequest(f'link "{redact(link)}": scheme "{name}" is not supported (http, https)')
+    parts = _parts(link)
+    if parts["scheme"] is None:
+        link = f"http://{link}"
+    elif parts["scheme"].lower() not in SCHEMES:
+        scheme = printable(parts["scheme"], limit=32)
+        raise InvalidRequest(f'link "{redact(link)}": scheme "{scheme}" is not supported (http, https)')
     if _FORBIDDEN.search(link):
         raise InvalidRequest(f'link "{redact(link)}": control characters and backslashes are not allowed')
-    host = re.split(r"[/?#]", link.split("://", 1)[1], maxsplit=1)[0].rpartition("@")[2]
+    host = parts["host"]
     if not host or host.startswith(":"):
         raise InvalidRequest(f'link "{redact(link)}": no host')
-    return link
+    valid = _HOST.match(host)
+    if not valid or not host.replace(" ", "x").isprintable():
+        raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
+    if (valid["port"] or "0").isdigit() and int(valid["port"] or "0") > _MAX_PORT:
+        raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
+    return link.replace(" ", "%20")
 
 
 def redact(link: str) -> str:
-    """The link as it may be shown and logged: without userinfo, query and fragment."""
-    shown = re.split(r"[?#]", link, maxsplit=1)[0]
-    return printable(_USERINFO.sub("", shown), limit=2048)
+    """The link as it may be shown and logged: without userinfo, query and fragment.
+
+    Where the host is none, an `@` further on may end a password with a `/` or `?` in it: then nothing is shown.
+    """
+    parts = _parts(link)
+    scheme = "" if parts["scheme"] is None else f"{parts['scheme']}://"
+    if not _HOST.match(parts["host"]) and "@" in link:
+        return printable(f"{scheme}…", limit=2048)
+    return printable(f"{scheme}{parts['host']}{parts['path']}", limit=2048)
 
 
 def origin_of(link: str) -> str:
     """`scheme://host:port` in lower case without userinfo: what limits and secrets are kept by."""
-    scheme, _, rest = link.partition("://")
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
-    if not re.search(r":\d+\Z", host):
-        host += ":443" if scheme.lower() == "https" else ":80"
-    return f"{scheme.lower()}://{host}"
+    parts = _parts(link)
+    scheme, host = (parts["scheme"] or "http").lower(), parts["host"].lower()
+    port = _PORT.search(host)
+    if port:
+        return f"{scheme}://{host[: port.start()]}:{port[1]}"
+    return f"{scheme}://{host.removesuffix(':')}:{443 if scheme == 'https' else 80}"
+
+
+def _parts(link: str) -> re.Match[str]:
+    match = _LINK.match(link)
+    assert match, "the pattern matches every text"
+    return match
 
 
 def check_header(name: str, value: str) -> None:

@@ -18,7 +18,7 @@ _PROVIDER_ALIASES = {"": "ais", "s3": "aws", "gs": "gcp", "az": "azure", "oc": "
 _SCHEMES = {"ais": "ais", "aws": "s3", "gcp": "gs", "azure": "az", "oci": "oc"}
 _BUCKET = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_\-]{0,32}\Z")
-_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 MAX_OBJECT_NAME_BYTES = 16_384
 """Longer names would not fit into a request line; AIStore's own limit is the file system's."""
@@ -43,7 +43,10 @@ def normalize_provider(provider: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Bucket:
-    """A bucket's full name: provider, namespace (uuid of a remote cluster, name) and name; all validated."""
+    """A bucket's full name: provider, namespace (uuid of a remote cluster, name) and name; all validated.
+
+    An alias of a provider is resolved.
+    """
 
     name: str
     provider: str = "ais"
@@ -61,7 +64,7 @@ class Bucket:
         if self.name.startswith(".") or ".." in self.name:
             raise InvalidRequest(f'bucket name "{self.name}" is invalid: no leading dot and no ".."')
         if self.provider not in PROVIDERS:
-            normalize_provider(self.provider)
+            object.__setattr__(self, "provider", normalize_provider(self.provider))
         for part in (self.namespace_uuid, self.namespace_name):
             if not _NAMESPACE.match(part):
                 raise InvalidRequest(f'bucket namespace "{part}" is invalid: letters, numbers, dashes, underscores')
@@ -95,11 +98,12 @@ class Bucket:
     @classmethod
     def from_uname(cls, uname: str) -> Bucket:
         """Read back what `uname` gives; raises InvalidRequest for anything else."""
-        provider, namespace, name, rest = (*uname.split("/"), "", "", "", "")[:4]
-        if rest or not namespace.startswith("@"):
-            raise InvalidRequest(f'not a bucket: "{uname}"')
+        provider, namespace, name = (*uname.split("/", 3), "", "")[:3]
         uuid, _, namespace_name = namespace[1:].partition("#")
-        return cls(name, normalize_provider(provider), uuid, namespace_name)
+        bucket = cls(name, provider, uuid, namespace_name)
+        if bucket.uname != uname:
+            raise InvalidRequest(f'not a bucket: "{printable(uname)}"')
+        return bucket
 
     @classmethod
     def parse_namespace(cls, name: str, provider: str, namespace: str) -> Bucket:
@@ -131,6 +135,8 @@ def validate_object_name(name: str) -> str:
 
 def printable(text: str, limit: int = 256) -> str:
     """`text` safe to show in one line of an error or a log: control characters and lone surrogates escaped."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
     return shown if len(shown) <= limit else shown[:limit] + "…"
 
@@ -140,7 +146,9 @@ def decode_component(raw: bytes) -> str:
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        raise InvalidName(f'invalid object name "{printable(repr(raw))}": not valid UTF-8') from None
+        raise InvalidName(
+            f'invalid object name "{printable(raw.decode(errors="backslashreplace"))}": not valid UTF-8'
+        ) from None
 
 
 def basename_of_link(link: str) -> str:
@@ -158,13 +166,18 @@ def normalize_object_name(name: str) -> str:
     `LICENSE?x=1` becomes `LICENSE`, `http://host/a%20b` becomes `/a b`; a name without a path, or with a percent sign
     that begins no escape, is taken literally (wire.md §1.2). Raises InvalidName.
     """
-    if any(mark in name for mark in "%?#:"):
+    if name.startswith("//") or any(mark in name for mark in "%?#:"):
         name = _path_of(name) or name
     return validate_object_name(name)
 
 
 def _path_of(name: str) -> str:
-    path = _SCHEME_AND_HOST.sub("", name, count=1).partition("#")[0].partition("?")[0]
+    scheme = _SCHEME.match(name)
+    path = name[scheme.end() if scheme else 0 :].partition("#")[0].partition("?")[0]
+    if scheme and not path.startswith("/"):
+        return ""
+    if path.startswith("//") and (scheme or not path.startswith("///")):
+        path = "".join(path[2:].partition("/")[1:])
     if "%" not in path or _BROKEN_ESCAPE.search(path):
         return path
     return decode_component(path.encode())

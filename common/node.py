@@ -74,13 +74,14 @@ def exclusive(data_dir: Path) -> Iterator[None]:
 def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; raises InvalidRequest when the port is taken or the address is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise InvalidRequest(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidRequest(f"cannot listen on {host}:{port}: {reason}") from None
     listener.listen(_BACKLOG)
     return listener
 

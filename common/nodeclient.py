@@ -5,6 +5,7 @@ Whom to call, and what to do when nobody answers, is left to the caller. The onl
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -28,6 +29,8 @@ class NodeClient:
     """One connection pool of a node towards its peers."""
 
     def __init__(self, *, connect_timeout_seconds: float = 2.0, timeout_seconds: float = 30.0) -> None:
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
             limits=httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=30.0),
@@ -41,21 +44,29 @@ class NodeClient:
         Raises Unavailable when the peer cannot be reached or does not answer in time (`maybe_applied` tells whether
         it may have acted), RemoteError when it answers with an error.
         """
-        timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else httpx.Timeout(timeout_seconds)
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
-            response = await self._http.post(
-                url + path,
-                content=msgpack.packb(body),
-                headers={"content-type": "application/msgpack"},
-                timeout=timeout,
-            )
+            async with asyncio.timeout(seconds):
+                response = await self._http.post(
+                    url + path,
+                    content=msgpack.packb(body),
+                    headers={"content-type": "application/msgpack"},
+                    timeout=httpx.Timeout(
+                        seconds, connect=min(seconds / 2, self._connect_timeout_seconds), pool=seconds / 2
+                    ),
+                )
+        except TimeoutError:
+            raise Unavailable(f"{url} did not finish its answer within {seconds:g} s", maybe_applied=True) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
         except httpx.HTTPError as error:
             raise Unavailable(f"{url} did not finish its answer: {_reason(error)}", maybe_applied=True) from None
-        if response.status_code >= 400:
+        if not response.is_success:
             raise _remote_error(url, response)
-        return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
+        try:
+            return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
+        except (ValueError, TypeError, msgpack.UnpackException):
+            raise Unavailable(f"{url} answered with what is not msgpack", maybe_applied=True) from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -69,6 +80,6 @@ def _reason(error: httpx.HTTPError) -> str:
 def _remote_error(url: str, response: httpx.Response) -> RemoteError:
     try:
         fields = json.loads(response.content)
-        return RemoteError(fields["message"], status=response.status_code, code=fields.get("tcode", ""))
+        return RemoteError(str(fields["message"]), status=response.status_code, code=str(fields.get("tcode", "")))
     except (ValueError, KeyError, TypeError):
         return RemoteError(f"{url} answered {response.status_code}", status=response.status_code, code="")

@@ -27,7 +27,7 @@ def load_settings(model: type[S], path: Path) -> S:
     """Read and check a TOML file; raises InvalidRequest that names the file and the field."""
     try:
         return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidRequest(f"cannot read configuration {path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

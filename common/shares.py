@@ -109,5 +109,5 @@ class ShareStatus:
         """Read `to_wire`'s form; fields of a newer peer are ignored."""
         known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
         for tasks in ("current_tasks", "finished_tasks", "error_tasks"):
-            known[tasks] = tuple(TaskProgress(*task) for task in known.get(tasks, ()))
+            known[tasks] = tuple(TaskProgress(*task[: len(TaskProgress._fields)]) for task in known.get(tasks, ()))
         return cls(**known)

@@ -16,6 +16,7 @@ from common.names import basename_of_link
 
 MAX_NAMES = 10_000_000
 _RANGE = re.compile(r"\{([^{}]*)\}")
+_ESCAPED_DIGIT = re.compile(r"%3[0-9]")
 _MAX_INT = 2**63 - 1
 
 
@@ -92,7 +93,11 @@ def parse_template(text: str) -> Template:
     literals.append(text[position:])
     if not ranges or any("{" in literal or "}" in literal for literal in literals):
         raise InvalidTemplate("not a 'bash' template")
+    if any(_ESCAPED_DIGIT.search(literal) for literal in literals[1:-1]):
+        raise _invalid(text, ": a digit between ranges is percent-encoded")
     template = Template(text, tuple(literals), tuple(ranges))
+    if template.count > _MAX_INT:
+        raise InvalidTemplate("combined ranges are too large to expand")
     if template.count > MAX_NAMES:
         raise InvalidTemplate(f"parsed-template: too many values (more than {MAX_NAMES} max)")
     return template
@@ -109,7 +114,10 @@ def _parse_range(inside: str, text: str) -> Range:
         raise _invalid(text, ": 'start' is negative")
     if step <= 0:
         raise _invalid(text, ": 'step' is non-positive")
-    return Range(start, end, step, min(len(parts[0]), len(parts[1])))
+    parsed = Range(start, end, step, min(len(parts[0]), len(parts[1])))
+    if parsed.count > _MAX_INT:
+        raise InvalidTemplate(f"range [{start}..{end}..{step}] is too large to expand")
+    return parsed
 
 
 def _parse_number(text: str) -> int:
@@ -131,7 +139,7 @@ def first_collision(template: Template) -> tuple[str, str] | None:
     show in it. Found by arithmetic: the two links differ in one number of such a range.
     """
     for index, varying in enumerate(template.ranges, start=1):
-        after = "".join(template.literals[index:])
+        after = "0".join(template.literals[index:])
         hidden = not {"?", "#"}.isdisjoint("".join(template.literals[:index]))
         before_name = "/" in after.partition("?")[0].partition("#")[0].rstrip("/")
         if varying.count > 1 and (hidden or before_name):

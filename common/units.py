@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from common.errors import InvalidRequest
+from common.names import printable
 
 _NANOSECONDS = {
     "ns": 1,
@@ -21,8 +22,10 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGTPE]?)(i?)B?\s*\Z", re.IGNORECASE)
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGTPE])(i?))?B?\s*\Z", re.IGNORECASE | re.ASCII)
+_MAX_CHARACTERS = 256
+"""Longer texts are no durations and no sizes: refused before anybody does arithmetic with a million digits."""
 _MAX_NANOSECONDS = 2**63 - 1
 EPOCH = "1970-01-01T00:00:00Z"
 """How the wire writes a time that has not come yet (wire.md §1.5)."""
@@ -31,9 +34,10 @@ EPOCH = "1970-01-01T00:00:00Z"
 def parse_duration(text: str) -> float:
     """Seconds from a Go duration (`"1h30m"`, `"1.5s"`, `"0"`); raises InvalidRequest with Go's text."""
     rest = text[1:] if text[:1] in ("-", "+") else text
+    text = printable(text)
     if rest == "0":
         return 0.0
-    if not rest:
+    if not rest or len(rest) > _MAX_CHARACTERS:
         raise InvalidRequest(f'time: invalid duration "{text}"')
     total = Decimal(0)
     while rest:
@@ -44,7 +48,7 @@ def parse_duration(text: str) -> float:
         if not unit:
             raise InvalidRequest(f'time: missing unit in duration "{text}"')
         if unit not in _NANOSECONDS:
-            raise InvalidRequest(f'time: unknown unit "{unit}" in duration "{text}"')
+            raise InvalidRequest(f'time: unknown unit "{printable(unit)}" in duration "{text}"')
         total += Decimal(amount) * _NANOSECONDS[unit]
         rest = rest[part.end() :]
     if total > _MAX_NANOSECONDS:
@@ -55,11 +59,11 @@ def parse_duration(text: str) -> float:
 def parse_size(text: str) -> int:
     """Bytes from `"64MiB"`, `"1.5GB"`, `"100"` (IEC with `i`, SI without); raises InvalidRequest."""
     match = _SIZE.match(text)
-    if not match:
-        raise InvalidRequest(f'invalid size "{text}" (expecting e.g. 64MiB, 1.5GB, 4096)')
+    if not match or len(text) > _MAX_CHARACTERS:
+        raise InvalidRequest(f'invalid size "{printable(text)}" (expecting e.g. 64MiB, 1.5GB, 4096)')
     amount, prefix, binary = match.groups()
     base = 1024 if binary else 1000
-    return int(Decimal(amount) * base ** " KMGTPE".index(prefix.upper() or " "))
+    return int(Decimal(amount) * base ** " KMGTPE".index((prefix or " ").upper()))
 
 
 def format_time(unix_ns: int) -> str:

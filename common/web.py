@@ -43,6 +43,7 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
             raise ClientGone
         return body
     chunks, size_bytes = [body], len(body)
+    _check_size(size_bytes, limit_bytes)
     while message.get("more_body", False):
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -62,7 +63,7 @@ def decode_msgpack(body: bytes) -> Any:
     """A peer's body; raises InvalidRequest when it is not msgpack."""
     try:
         return msgpack.unpackb(body, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise InvalidRequest(f"body is not msgpack: {type(error).__name__}") from None
 
 
@@ -103,7 +104,7 @@ def error_json(error: HaulError, scope: Scope, node: str) -> bytes:
     }
     if not error.code:
         del fields["tcode"]
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
 
 
 def error_headers(error: HaulError) -> list[Header]:
@@ -128,7 +129,7 @@ async def answer_error(scope: Scope, send: Send, error: HaulError, node: str) ->
         return
     body, headers = error_json(error, scope, node), error_headers(error)
     if scope["method"] == "HEAD":
-        headers.append((b"hdr-error", body))
+        headers.append((b"hdr-error", body.rstrip()))
         body = b""
     await answer(send, error.status, body, headers)
 

@@ -1,0 +1,65 @@
+"""Configuration files: what is wrong with one is said with the file's and the field's name."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+
+from common.errors import InvalidRequest
+from common.settings import Settings, load_settings
+
+
+class Listen(Settings):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+
+
+class Config(Settings):
+    id: str
+    listen: Listen = Listen()
+    mountpaths: tuple[Path, ...] = ()
+
+
+def _load(tmp_path: Path, content: str | bytes) -> Config:
+    path = tmp_path / "node.toml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return load_settings(Config, path)
+
+
+def test_defaults_and_nested_fields(tmp_path: Path) -> None:
+    config = _load(tmp_path, 'id = "t1"\nmountpaths = ["/a", "/b"]\n[listen]\nport = 9000\n')
+    assert config == Config(id="t1", listen=Listen(port=9000), mountpaths=(Path("/a"), Path("/b")))
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    config = _load(tmp_path, 'id = "t1"')
+    with pytest.raises(ValidationError):
+        config.id = "t2"  # type: ignore[misc] # what is tested
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('id = "t1"\nnonsense = 1', "field 'nonsense': Extra inputs are not permitted"),
+        ('id = "t1"\n[listen]\nprot = 1', "field 'listen.prot': Extra inputs are not permitted"),
+        ('id = "t1"\n[listen]\nport = "many"', "field 'listen.port': Input should be a valid integer"),
+        ('id = "t1"\n[listen]\nport = 70000', "field 'listen.port': Input should be less than or equal to 65535"),
+        ('id = "t1"\nmountpaths = ["/a", 5]', "field 'mountpaths.1': Input is not a valid path"),
+        ("", "field 'id': Field required"),
+        ("id = ", "Invalid value"),
+        ('id = "a"\nid = "b"', "Cannot overwrite a value"),
+        (b'id = "\xff"', "can't decode byte 0xff"),
+    ],
+)
+def test_refusals_name_the_file_and_the_field(tmp_path: Path, content: str | bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        _load(tmp_path, content)
+    assert reason in str(refused.value)
+    assert str(tmp_path / "node.toml") in str(refused.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="No such file"):
+        load_settings(Config, tmp_path / "none.toml")
+    with pytest.raises(InvalidRequest, match="Is a directory"):
+        load_settings(Config, tmp_path)
