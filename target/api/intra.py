@@ -1,0 +1,104 @@
+"""What proxies ask of a target: shares of jobs, pages of listings, buckets, the cluster map. msgpack over plain ASGI.
+
+What the requests mean is left to `target.downloads` and `target.storage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from common import web
+from common.errors import InvalidRequest, MethodNotAllowed
+from common.names import Bucket
+from common.shares import JobSpec, TaskSpec
+from target.downloads.service import Downloads
+from target.membership import Membership
+from target.storage.store import Store
+
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+PREFIX = "/intra/v1/"
+
+Handler = Callable[[list[str], Mapping[str, str], Any], Awaitable[object]]
+
+
+class IntraApi:
+    """Dispatches `POST /intra/v1/…`."""
+
+    def __init__(self, downloads: Downloads, store: Store, membership: Membership) -> None:
+        self._downloads = downloads
+        self._store = store
+        self._membership = membership
+
+    async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("POST")
+        path = scope["path"].removeprefix(PREFIX).split("/")
+        handler = self._handler(path)
+        body = await web.read_body(receive, _MAX_BODY_BYTES)
+        try:
+            value = await handler(path, web.query_of(scope), web.decode_msgpack(body) if body else None)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest(f"{scope['path']}: malformed message ({type(error).__name__}: {error})") from None
+        await web.answer_msgpack(send, value)
+
+    def _handler(self, path: list[str]) -> Handler:
+        routes: dict[tuple[str, ...], Handler] = {
+            ("shares", "batches"): self._accept,
+            ("shares", "status"): self._status,
+            ("shares", "start"): self._act,
+            ("shares", "drop"): self._act,
+            ("shares", "abort"): self._act,
+            ("shares", "remove"): self._act,
+            ("objects", "list"): self._list,
+            ("buckets",): self._buckets,
+            ("buckets", "destroy"): self._destroy_bucket,
+            ("clustermap",): self._cluster_map,
+        }
+        key = (path[0], path[2]) if len(path) > 2 else tuple(path)
+        if key not in routes:
+            raise InvalidRequest(f"no such intra-cluster call: {'/'.join(path)}")
+        return routes[key]
+
+    async def _accept(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        tasks = [TaskSpec(*task) for task in body["tasks"]]
+        spec = JobSpec.unpack(body["spec"])
+        await self._downloads.accept(spec, int(path[3]), tasks, last=query.get("last") == "1")
+
+    async def _act(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        _, job_id, action = path
+        actions = {
+            "start": self._downloads.start_share,
+            "drop": self._downloads.drop,
+            "abort": self._downloads.abort,
+            "remove": self._downloads.remove,
+        }
+        await actions[action](job_id)
+
+    async def _status(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        shares = await self._downloads.status(
+            body["ids"], tasks=body.get("tasks", False), limit=body.get("limit", 1000), after=body.get("after", -1)
+        )
+        return {"shares": [share.to_wire() for share in shares]}
+
+    async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        entries = await asyncio.to_thread(
+            self._store.list_objects,
+            Bucket.from_uname(body["bucket"]),
+            body["bucket_id"],
+            uuid=body["uuid"],
+            prefix=body["prefix"],
+            after=body["after"],
+            limit=body["limit"],
+        )
+        return {"entries": entries}
+
+    async def _destroy_bucket(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        await asyncio.to_thread(self._store.destroy_bucket, Bucket.from_uname(body["bucket"]), body["bucket_id"])
+
+    async def _buckets(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        await self._membership.apply_buckets(body)
+
+    async def _cluster_map(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        self._membership.apply_cluster_map(body)

@@ -1,0 +1,160 @@
+"""What an object says about itself in HTTP headers, and which bytes of it a request wants; pure.
+
+Sources: wire.md §0.7, §3.2, §3.3. Sending it is left to `objects`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+from common.errors import InvalidRequest, RangeNotSatisfiable
+from common.names import Bucket
+from common.web import Header
+from target.storage.metadata import ObjectMetadata
+
+CHECKSUM_TYPE = b"xxhash2"
+CONTENT_TYPE: Header = (b"content-type", b"application/octet-stream")
+MAX_CUSTOM_BYTES = 2048
+_RANGE = re.compile(r"(\d{0,19})-(\d{0,19})\Z")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_PROPERTIES = frozenset(
+    {"name", "size", "checksum", "atime", "version", "custom", "last-modified", "etag", "location", "copies"}
+    | {"ec", "chunked"}
+)
+
+
+def parse_range(text: str, size: int) -> tuple[int, int] | None:
+    """The bytes (start, end exclusive) that a `Range` header asks for; None for units other than bytes.
+
+    Raises RangeNotSatisfiable for several ranges, too: the dialect answers those with 416.
+    """
+    unit, _, spec = text.partition("=")
+    if unit.strip().lower() != "bytes":
+        return None
+    match = _RANGE.match(spec.strip())
+    if not match or spec.strip() == "-":
+        raise RangeNotSatisfiable(spec, size)
+    first, last = match.groups()
+    start = int(first) if first else max(size - int(last), 0)
+    end = min(int(last) + 1, size) if first and last else size
+    if start >= end:
+        raise RangeNotSatisfiable(spec, size)
+    return start, end
+
+
+def attributes(metadata: ObjectMetadata) -> list[Header]:
+    """The headers that every successful answer about an object has."""
+    headers: list[Header] = [
+        (b"ais-atime", b"%d" % metadata.stored_ns),
+        (b"ais-checksum-type", CHECKSUM_TYPE),
+        (b"ais-checksum-value", metadata.checksum.encode()),
+        (b"ais-version", b"%d" % metadata.version),
+    ]
+    if metadata.custom:
+        headers += _custom(metadata)
+    return headers
+
+
+def etag(metadata: ObjectMetadata) -> bytes:
+    """The validator: the origin's if there is one, else the checksum; always quoted, as HTTP wants it."""
+    origin = metadata.etag
+    if not origin:
+        return b'"%s"' % metadata.checksum.encode()
+    return _value(origin if origin.endswith('"') else f'"{origin}"')
+
+
+def last_modified(metadata: ObjectMetadata) -> bytes:
+    """The origin's modification time, else when the object was stored."""
+    if metadata.last_modified:
+        return _value(metadata.last_modified)
+    stored = datetime.fromtimestamp(metadata.stored_ns // 1_000_000_000, UTC)
+    return format_datetime(stored, usegmt=True).encode()
+
+
+def is_unchanged(metadata: ObjectMetadata, if_none_match: bytes, if_modified_since: bytes) -> bool:
+    """Whether the client's copy is still right; `If-None-Match` takes precedence, as HTTP says."""
+    if if_none_match:
+        ours = etag(metadata).removeprefix(b"W/")
+        theirs = [one.strip().removeprefix(b"W/") for one in if_none_match.split(b",")]
+        return b"*" in theirs or ours in theirs
+    try:
+        since = parsedate_to_datetime(if_modified_since.decode("latin-1"))
+        changed = parsedate_to_datetime(last_modified(metadata).decode("latin-1"))
+        return changed.timestamp() <= since.timestamp()
+    except (ValueError, OverflowError):
+        return False
+
+
+def head_v1(metadata: ObjectMetadata, bucket: Bucket, name: str, location: str, mountpath_id: str) -> list[Header]:
+    """Everything, for clients that ask for no particular properties."""
+    return [
+        *attributes(metadata),
+        (b"ais-bucket-name", bucket.name.encode()),
+        (b"ais-bucket-provider", bucket.provider.encode()),
+        (b"ais-location", location.encode()),
+        (b"ais-mirror-copies", b"1"),
+        (b"ais-mirror-paths", f"[{mountpath_id}]".encode()),
+        (b"ais-name", _value(name)),
+        (b"ais-present", b"true"),
+        (b"etag", etag(metadata)),
+        (b"last-modified", last_modified(metadata)),
+    ]
+
+
+def head_v2(metadata: ObjectMetadata, properties: list[str], location: str, mountpath_id: str) -> list[Header]:
+    """The properties that were asked for; `check_properties` first."""
+    headers: list[Header] = [(b"ais-present", b"true")]
+    for name in properties:
+        match name:
+            case "checksum":
+                headers.append((b"ais-checksum-type", CHECKSUM_TYPE))
+                headers.append((b"ais-checksum-value", metadata.checksum.encode()))
+            case "atime":
+                headers.append((b"ais-atime", b"%d" % metadata.stored_ns))
+            case "version":
+                headers.append((b"ais-version", b"%d" % metadata.version))
+            case "custom":
+                headers += _custom(metadata)
+            case "last-modified":
+                headers.append((b"last-modified", last_modified(metadata)))
+            case "etag":
+                headers.append((b"etag", etag(metadata)))
+            case "location":
+                headers.append((b"ais-location", location.encode()))
+            case "copies":
+                headers.append((b"ais-mirror-copies", b"1"))
+                headers.append((b"ais-mirror-paths", mountpath_id.encode()))
+    return headers
+
+
+def check_properties(text: str) -> list[str]:
+    """The names in a `props` query; raises InvalidRequest for one that is unknown."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in _PROPERTIES:
+            raise InvalidRequest(f'invalid property "{name}" in props list')
+    return names
+
+
+def parse_custom(lines: list[bytes]) -> dict[str, str]:
+    """Custom metadata from `Ais-Custom-Md` lines (`key=value`); raises InvalidRequest."""
+    if sum(map(len, lines)) > MAX_CUSTOM_BYTES:
+        raise InvalidRequest(f"Ais-Custom-Md: larger than {MAX_CUSTOM_BYTES} bytes")
+    custom = {}
+    for line in lines:
+        key, equals, value = line.decode("utf-8", "replace").partition("=")
+        if not key or not equals:
+            raise InvalidRequest("Ais-Custom-Md: expecting key=value")
+        custom[key] = value
+    return custom
+
+
+def _custom(metadata: ObjectMetadata) -> list[Header]:
+    return [(b"ais-custom-md", _value(f"{key}={value}")) for key, value in metadata.custom.items()]
+
+
+def _value(text: str) -> bytes:
+    """Text that came from outside as a header value: nothing in it can end the line."""
+    return _UNSAFE.sub(" ", text).encode()

@@ -1,0 +1,186 @@
+"""PUT of an object: the body goes through an `ObjectWriter` in threads, batch by batch, and is answered when durable.
+
+A small body costs one hop to a thread and its share of a group commit. An upload that breaks off, or does not have the
+announced checksum, leaves nothing. Routing and answering are left to `objects`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from common import clock
+from common.errors import BadChecksum, HaulError, InvalidRequest, Unsupported
+from common.names import Bucket, printable
+from common.web import ClientGone, Receive, Scope
+from target.api.object_headers import parse_custom
+from target.storage.committer import Committer
+from target.storage.metadata import ObjectMetadata
+from target.storage.store import Store
+from target.storage.writer import ObjectWriter, Staged
+
+_BATCH_BYTES = 1 << 20
+_XXHASH = ("xxhash", "xxhash2")
+_HASHLIB = ("md5", "sha256", "sha512")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the headers of an upload promise."""
+
+    size: int | None = None
+    checksum_type: str = ""
+    checksum: str = ""
+    custom: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return (self.checksum_type,) if self.checksum_type in _HASHLIB else ()
+
+
+def read_headers(scope: Scope) -> Announced:
+    """Raises InvalidRequest, or Unsupported for a checksum that cannot be computed here."""
+    size, kind, checksum, custom = None, "", "", []
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            size = int(value)
+        elif name == b"ais-checksum-type":
+            kind = value.decode("latin-1").lower()
+        elif name == b"ais-checksum-value":
+            checksum = value.decode("latin-1").lower()
+        elif name == b"ais-custom-md":
+            custom.append(value)
+    if kind in ("", "none"):
+        kind = ""
+    elif kind == "crc32c":
+        raise Unsupported('checksum type "crc32c" is not computed here: use xxhash2, md5, sha256 or sha512')
+    elif kind not in _XXHASH + _HASHLIB:
+        raise InvalidRequest(f'invalid checksum type "{printable(kind)}"')
+    elif not checksum:
+        raise InvalidRequest("Ais-Checksum-Value is missing")
+    return Announced(size, kind, checksum, parse_custom(custom))
+
+
+class _Upload:
+    """One upload's synchronous half: every method may wait for a disk and runs in a thread."""
+
+    def __init__(self, store: Store, bucket: Bucket, bucket_id: int, name: str, announced: Announced) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._bucket_id = bucket_id
+        self._name = name
+        self._announced = announced
+        self._opened: tuple[ObjectWriter, Committer] | None = None
+
+    def write(self, chunks: Sequence[bytes]) -> ObjectWriter:
+        """Write a batch; the first one opens the writer."""
+        if self._opened is None:
+            announced = self._announced
+            self._opened = self._store.writer(
+                self._bucket, self._bucket_id, self._name, announced.size, announced.digests
+            )
+        writer = self._opened[0]
+        for chunk in chunks:
+            writer.write(chunk)
+        return writer
+
+    def finish(self, chunks: Sequence[bytes]) -> tuple[Staged, Committer]:
+        """Write the last batch and compare; raises BadChecksum."""
+        writer = self.write(chunks)
+        announced = self._announced
+        checksum = writer.checksum
+        kind = announced.checksum_type
+        if kind:
+            computed = checksum if kind in _XXHASH else writer.digest(kind)
+            if computed != announced.checksum:
+                raise BadChecksum(
+                    f"BAD DATA CHECKSUM: {kind}({printable(announced.checksum)} != {computed}) "
+                    f"(context: {self._bucket.cname}/{printable(self._name)})"
+                )
+        metadata = ObjectMetadata(
+            size=writer.size,
+            checksum=checksum,
+            stored_ns=clock.unix_ns(),
+            custom=announced.custom,
+            grade="user" if kind else "size" if announced.size is not None else "none",
+        )
+        assert self._opened is not None
+        return writer.finish(metadata), self._opened[1]
+
+    def discard(self) -> None:
+        """Leave nothing; harmless after `finish`."""
+        if self._opened is not None:
+            self._opened[0].discard()
+
+
+class Uploads:
+    """Receives objects of clients."""
+
+    def __init__(self, store: Store, threads: Executor) -> None:
+        self._store = store
+        self._threads = threads
+
+    async def receive(
+        self, scope: Scope, receive: Receive, bucket: Bucket, bucket_id: int, name: str
+    ) -> ObjectMetadata:
+        """Store the request's body; returns what was stored once that is durable.
+
+        Raises ClientGone when the body does not end, and the errors of `read_headers`, `_Upload` and the commit.
+        """
+        upload = _Upload(self._store, bucket, bucket_id, name, read_headers(scope))
+        try:
+            last = await self._receive_batches(receive, upload)
+            staged, committer = await self._in_thread(partial(upload.finish, last))
+        except BaseException:
+            await self._in_thread(upload.discard)
+            raise
+        return await _commit(committer, staged)
+
+    async def _receive_batches(self, receive: Receive, upload: _Upload) -> list[bytes]:
+        batch: list[bytes] = []
+        batch_bytes = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            batch.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return batch
+            batch_bytes += len(batch[-1])
+            if batch_bytes >= _BATCH_BYTES:
+                full, batch, batch_bytes = batch, [], 0
+                await self._in_thread(partial(upload.write, full))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run in a thread, to its end even when this request is cancelled: nobody else may touch the writer before."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+
+async def _commit(committer: Committer, staged: Staged) -> ObjectMetadata:
+    loop = asyncio.get_running_loop()
+    committed: asyncio.Future[HaulError | None] = loop.create_future()
+
+    def resolve(error: HaulError | None) -> None:
+        if not committed.done():
+            committed.set_result(error)
+
+    def done(group: Sequence[tuple[Staged, HaulError | None]]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed when nobody waits any more
+            loop.call_soon_threadsafe(resolve, group[0][1])
+
+    committer.submit(staged, done)
+    error = await committed
+    if error is not None:
+        raise error
+    return staged.metadata

@@ -1,0 +1,345 @@
+"""Makes finished work files durable and visible, many at a time: the commit recipe of design.md §5 in its order.
+
+    prepare          where the object goes, which version it becomes; metadata that this changes is rewritten
+    data durable     one `syncfs` for the whole group, attributes included
+    rename           the object appears; readers of the old one keep it
+    directories      one `syncfs` again; only now is anybody told
+
+While one group is being synced the next gathers by itself, so there is no timer: a lone object is committed at once, a
+flood in large groups. Measured on ext4, 16 KiB objects: one by itself 0.42 ms with two fsyncs and 0.47 with two syncfs,
+two 0.6 and 0.3, 64 objects 11 and 1.7; so only a group of one uses fsync, which does not wait for other files.
+
+One committer per mountpath is the only one that makes objects visible there, so what `prepare` saw can change only by
+deletion or by the group's own members; a rename that fails for that reason is simply prepared again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from common import failpoints
+from common.errors import BucketNotFound, DiskError, DiskFailure, HaulError
+from target.storage import layout, metadata
+from target.storage.directories import BucketDirectory
+from target.storage.kernel import DIRECTORY, READ, open_beneath, syncfs, try_open_beneath
+from target.storage.metadata import Damaged, ObjectMetadata
+from target.storage.mountpath import Durability, Mountpath
+from target.storage.writer import Staged
+
+Outcome = tuple[Staged, HaulError | None]
+Done = Callable[[Sequence[Outcome]], None]
+
+MAX_GROUP = 256
+_MAX_ATTEMPTS = 20
+_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST})
+"""What is answered when a directory came or went since it was looked at."""
+_log = structlog.get_logger("target.committer")
+
+
+class Committer:
+    """The committing thread of one mountpath; `start` first, `stop` last."""
+
+    def __init__(self, mountpath: Mountpath) -> None:
+        self._mountpath = mountpath
+        self._queue: SimpleQueue[tuple[Staged, Done] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._sync_everything = False
+
+    def __repr__(self) -> str:
+        return f"<Committer {self._mountpath.id}: {self._queue.qsize()} waiting>"
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.name = f"commit {self._mountpath.id}"
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what was submitted, then end the thread; what is submitted later stays a work file."""
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, staged: Staged, done: Done) -> None:
+        """Commit a work file; `done` is called on the committer's thread, once per group, with all it was given for.
+
+        An error means that the work file is gone and the name has what it had before, except after a failed last sync:
+        then the object is there, whole, and may be lost with the power.
+        """
+        self._queue.put((staged, done))
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._next_group()
+            if not group:
+                continue
+            outcomes = self._commit_surely([staged for staged, _ in group])
+            shares: dict[Done, list[Outcome]] = {}
+            for staged, done in group:
+                shares.setdefault(done, []).append((staged, outcomes.get(staged)))
+            for done, share in shares.items():
+                try:
+                    done(share)
+                except Exception:  # noqa: BLE001 - a caller's mistake must not end everybody's commits
+                    _log.exception("commit.callback_failed", mountpath=self._mountpath.id)
+
+    def _next_group(self) -> tuple[list[tuple[Staged, Done]], bool]:
+        """Wait for one, take all that are there; True when it was the last group."""
+        group = []
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            if len(group) >= MAX_GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return group, False
+        return group, True
+
+    def _commit_surely(self, group: list[Staged]) -> dict[Staged, HaulError]:
+        try:
+            return self._commit(group)
+        except Exception as error:  # noqa: BLE001 - the thread must go on, and callers must be told
+            _log.exception("commit.failed", mountpath=self._mountpath.id)
+            failure = DiskFailure(f"mountpath {self._mountpath.id}: commit failed ({type(error).__name__})")
+            for staged in group:
+                staged.discard()
+            return dict.fromkeys(group, failure)
+
+    def _commit(self, group: list[Staged]) -> dict[Staged, HaulError]:
+        """Commit a group; the errors of those that failed."""
+        failed: dict[Staged, HaulError] = {}
+        for _ in range(_MAX_ATTEMPTS):
+            attempt = _Attempt(self._mountpath, sync_everything=self._sync_everything)
+            try:
+                again = attempt.run(group, failed)
+            finally:
+                attempt.close()
+                self._sync_everything = attempt.left_unsynced
+            if not again:
+                return failed
+            group = again
+        for staged in group:
+            staged.discard()
+            failed[staged] = DiskFailure(f"mountpath {self._mountpath.id}: the object's directory keeps changing")
+        return failed
+
+
+class _Attempt:
+    """One pass of a group through the recipe, with the directories that it has open."""
+
+    def __init__(self, mountpath: Mountpath, *, sync_everything: bool) -> None:
+        self._mountpath = mountpath
+        self._durable = mountpath.durability is Durability.POWER_LOSS
+        self._sync_everything = sync_everything
+        self._directories: dict[tuple[BucketDirectory, bytes], int] = {}
+        self._changed: list[int] = []
+        self._versions: dict[tuple[BucketDirectory, str], int] = {}
+        self._again: list[Staged] = []
+        self.left_unsynced = False
+
+    def run(self, group: list[Staged], failed: dict[Staged, HaulError]) -> list[Staged]:
+        """Commit; adds to `failed` and returns what must be prepared again."""
+        prepared = self._prepare(group, failed)
+        if not prepared:
+            return self._again
+        by_file = len(prepared) == 1 and not self._sync_everything
+        try:
+            failpoints.hit("commit.before_data_sync")
+            self._sync_data(prepared, by_file)
+            failpoints.hit("commit.after_data_sync")
+        except OSError as error:
+            self._fail([staged for staged, _, _ in prepared], self._mountpath.error(error), failed)
+            return self._again
+        self._rename(prepared, failed)
+        try:
+            failpoints.hit("commit.before_directory_sync")
+            self._sync_directories(by_file)
+            failpoints.hit("commit.after_directory_sync")
+        except OSError as error:
+            self.left_unsynced = True
+            disk_error = self._mountpath.error(error)
+            for staged, _, _ in prepared:
+                if staged not in self._again:
+                    failed.setdefault(staged, disk_error)
+        return self._again
+
+    def close(self) -> None:
+        for descriptor in {*self._directories.values(), *self._changed}:
+            os.close(descriptor)
+
+    def _prepare(self, group: list[Staged], failed: dict[Staged, HaulError]) -> list[tuple[Staged, int, bytes]]:
+        """Decide for each where it goes: (staged, directory descriptor, last component)."""
+        prepared = []
+        try:
+            self._mountpath.check()
+        except DiskError as error:
+            self._fail(group, error, failed)
+            return []
+        for staged in group:
+            if staged.directory.destroyed:
+                self._fail([staged], BucketNotFound(staged.directory.bucket.cname), failed)
+                continue
+            try:
+                prepared.append((staged, *self._place(staged)))
+            except OSError as error:
+                self._fail_or_repeat(staged, error, failed)
+        return prepared
+
+    def _place(self, staged: Staged) -> tuple[int, bytes]:
+        directory, name = staged.directory, staged.name
+        natural = layout.natural_path(name)
+        place = None
+        if natural is not None and not (directory.has_hashed and self._is_stored(directory, layout.hashed_path(name))):
+            place = self._try_place(staged, natural)
+        if place is None:
+            directory.has_hashed = True
+            place = self._try_place(staged, layout.hashed_path(name))
+            if place is None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return place
+
+    def _try_place(self, staged: Staged, path: bytes) -> tuple[int, bytes] | None:
+        """The directory (made if missing) and leaf of `path`; None when something stands in the way of this name."""
+        parent, leaf = layout.split(path)
+        fd = self._directory(staged.directory, parent)
+        if fd is None:
+            return None
+        key = (staged.directory, staged.name)
+        version = self._versions.get(key)
+        if version is None:
+            version = _stored_version(fd, leaf)
+            if version is None:
+                return None
+        self._versions[key] = version + 1
+        name = staged.name if layout.is_hashed(path) else ""
+        if (staged.metadata.version, staged.metadata.name) != (version + 1, name):
+            _rewrite(staged, staged.metadata._replace(version=version + 1, name=name))
+        return fd, leaf
+
+    def _directory(self, directory: BucketDirectory, path: bytes) -> int | None:
+        """A descriptor of a directory of the bucket; None when one of its components is a file (or a planted link)."""
+        key = (directory, path)
+        fd = self._directories.get(key)
+        if fd is not None:
+            return fd
+        fd = try_open_beneath(directory.fd, path, DIRECTORY)
+        if fd == -errno.ENOENT:
+            fd = self._make_directory(directory, path)
+        if fd in (-errno.ENOTDIR, -errno.ELOOP, -errno.EXDEV):
+            return None
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        self._directories[key] = fd
+        return fd
+
+    def _make_directory(self, directory: BucketDirectory, path: bytes) -> int:
+        current = os.dup(directory.fd)
+        for component in path.split(b"/"):
+            following = try_open_beneath(current, component, DIRECTORY)
+            if following == -errno.ENOENT:
+                try:
+                    os.mkdir(component, 0o700, dir_fd=current)
+                except OSError:
+                    os.close(current)
+                    raise
+                self._changed.append(os.dup(current))
+                following = try_open_beneath(current, component, DIRECTORY)
+            os.close(current)
+            if following < 0:
+                return following
+            current = following
+        return current
+
+    def _is_stored(self, directory: BucketDirectory, path: bytes) -> bool:
+        fd = try_open_beneath(directory.fd, path, READ)
+        if fd >= 0:
+            os.close(fd)
+        return fd >= 0
+
+    def _sync_data(self, prepared: list[tuple[Staged, int, bytes]], by_file: bool) -> None:
+        if not self._durable:
+            return
+        if by_file:
+            _fsync_work_file(prepared[0][0])
+        else:
+            syncfs(self._mountpath.root)
+
+    def _sync_directories(self, by_file: bool) -> None:
+        if not self._durable:
+            return
+        if by_file:
+            for descriptor in {*self._directories.values(), *self._changed}:
+                os.fsync(descriptor)
+        else:
+            syncfs(self._mountpath.root)
+
+    def _rename(self, prepared: list[tuple[Staged, int, bytes]], failed: dict[Staged, HaulError]) -> None:
+        for staged, fd, leaf in prepared:
+            try:
+                failpoints.hit("commit.before_rename")
+                os.rename(staged.work, leaf, src_dir_fd=staged.directory.work_fd, dst_dir_fd=fd)
+                failpoints.hit("commit.after_rename")
+            except OSError as error:
+                self._fail_or_repeat(staged, error, failed)
+            else:
+                staged.close()
+
+    def _fail_or_repeat(self, staged: Staged, error: OSError, failed: dict[Staged, HaulError]) -> None:
+        if error.errno in _CHANGED:
+            self._again.append(staged)
+        else:
+            self._fail([staged], self._mountpath.error(error), failed)
+
+    def _fail(self, group: Sequence[Staged], error: HaulError, failed: dict[Staged, HaulError]) -> None:
+        self.left_unsynced = True
+        for staged in group:
+            staged.discard()
+            failed[staged] = error
+
+
+def _stored_version(parent: int, leaf: bytes) -> int | None:
+    """The version of what lies there, 0 when nothing does, None when it is a directory."""
+    fd = try_open_beneath(parent, leaf, READ)
+    if fd < 0:
+        if fd in (-errno.ENOENT, -errno.ELOOP, -errno.ENXIO):
+            return 0
+        raise OSError(-fd, os.strerror(-fd))
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        return metadata.read(fd, status.st_size).version
+    except Damaged:
+        return 0
+    finally:
+        os.close(fd)
+
+
+def _rewrite(staged: Staged, changed: ObjectMetadata) -> None:
+    """Replace a work file's metadata, before it is made durable."""
+    fd = open_beneath(staged.directory.work_fd, staged.work.encode(), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        metadata.write(fd, changed)
+    finally:
+        os.close(fd)
+    staged.metadata = changed
+
+
+def _fsync_work_file(staged: Staged) -> None:
+    if staged.fd >= 0:
+        os.fsync(staged.fd)
+        return
+    fd = open_beneath(staged.directory.work_fd, staged.work.encode(), READ)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

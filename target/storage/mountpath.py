@@ -1,0 +1,334 @@
+"""One disk of a target: its marker, the buckets on it, and whether it is still mounted.
+
+The root directory is opened once and everything below is reached through that descriptor, so a disk that is unmounted
+under us is never mistaken for the bare directory it was mounted on; `check` notices and says so. Which mountpath an
+object belongs to is left to `store`, making files durable to `committer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from enum import Enum
+from itertools import count
+from typing import NamedTuple
+
+from common import failpoints, placement
+from common.errors import BucketNotFound, DiskError, DiskFailure
+from common.names import Bucket, printable
+from target.storage import directories, layout, reader
+from target.storage.directories import BucketDirectory
+from target.storage.faults import disk_error
+from target.storage.kernel import DIRECTORY, READ, open_beneath, syncfs, try_open_beneath
+from target.storage.metadata import Damaged, ObjectMetadata
+from target.storage.writer import ObjectWriter
+
+_MAX_MARKER_BYTES = 4096
+_BUILDING = "new-"
+_MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
+
+
+class Durability(Enum):
+    """What a finished object survives: a power loss, or only the end of the process."""
+
+    POWER_LOSS = "power-loss"
+    PROCESS = "process"
+
+
+class Space(NamedTuple):
+    """Bytes of a file system, as far as unprivileged users may have them."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class Mountpath:
+    """A directory on one file system. `open` before anything else; safe to use from all threads after that."""
+
+    def __init__(self, path: str, durability: Durability = Durability.POWER_LOSS) -> None:
+        """`path` is hashed as it is given, so it must be clean and absolute."""
+        self.path = path
+        self.digest = placement.digest(path)
+        self.durability = durability
+        self.id = ""
+        self.root = -1
+        self.in_memory = False
+        self._trash = -1
+        self._identity = (0, 0)
+        self._buckets: dict[Bucket, BucketDirectory] = {}
+        self._destroyed: dict[Bucket, int] = {}
+        self._lock = threading.Lock()
+        self._work_numbers = count(1)
+
+    def __repr__(self) -> str:
+        return f"<Mountpath {self.id or 'not open'}, {len(self._buckets)} buckets>"
+
+    def open(self, cluster_id: str, target_id: str, expected_id: str = "") -> None:
+        """Check whose disk this is, or mark an empty one as ours, and clean up after a crash.
+
+        `expected_id` is what this path was known by before: then a missing marker means that the disk is not mounted.
+        Raises DiskError with the reason; the mountpath is then closed and nothing has been written to it.
+        """
+        if not self.path.startswith("/") or len(os.fsencode(self.path)) > layout.MAX_MOUNTPATH_BYTES:
+            raise DiskFailure(f"mountpath: the path must be absolute and at most {layout.MAX_MOUNTPATH_BYTES} bytes")
+        try:
+            self.root = os.open(self.path, DIRECTORY)
+        except OSError as error:
+            raise DiskFailure(f"mountpath {expected_id}: cannot be opened: {os.strerror(error.errno or 0)}") from None
+        try:
+            self._open(cluster_id, target_id, expected_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, cluster_id: str, target_id: str, expected_id: str) -> None:
+        try:
+            status = os.fstat(self.root)
+            self._identity = (status.st_dev, status.st_ino)
+            self.id = self._claim({"cluster": cluster_id, "target": target_id}, expected_id)
+            self.in_memory = _is_in_memory(status.st_dev)
+            self._trash = self._open_trash()
+            for bucket in directories.find_buckets(self.root):
+                directory = directories.load(self.root, bucket)
+                if directory is None:
+                    self._move_to_trash(bucket)
+                    continue
+                directory.sweep_work_files()
+                self._buckets[bucket] = directory
+            # Directories that a crashed process made may not be durable; from here on only new ones need a sync.
+            self.sync()
+        except OSError as error:
+            raise self.error(error) from None
+
+    def _claim(self, owner: dict[str, str], expected_id: str) -> str:
+        marker = try_open_beneath(self.root, layout.MARKER.encode(), READ)
+        if marker >= 0:
+            with open(marker, "rb") as file:
+                return _check_marker(file.read(_MAX_MARKER_BYTES), owner, expected_id)
+        if expected_id:
+            raise DiskFailure(f"mountpath {expected_id}: its marker is missing; is the disk mounted?")
+        with os.scandir(self.root) as entries:
+            in_use = any(entry.name.startswith(("@", "%")) for entry in entries)
+        if in_use:
+            raise DiskFailure("mountpath: holds objects but no marker; restore the marker or empty the disk")
+        mountpath_id = f"mp-{secrets.token_hex(4)}"
+        temporary = f"{layout.MARKER}.{secrets.token_hex(4)}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.root)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump({**owner, "mountpath": mountpath_id}, file)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(temporary, layout.MARKER, src_dir_fd=self.root, dst_dir_fd=self.root)
+        os.fsync(self.root)
+        return mountpath_id
+
+    def close(self) -> None:
+        """Let go of the disk; nothing may use the mountpath any more."""
+        self._buckets.clear()
+        for descriptor in (self.root, self._trash):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.root = self._trash = -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the disk has been found to be ours."""
+        return self.root >= 0
+
+    def check(self) -> None:
+        """Raise DiskFailure unless the disk is still mounted where it was; costs one `lstat`, about a microsecond."""
+        try:
+            status = os.lstat(self.path)
+        except OSError as error:
+            raise DiskFailure(f"mountpath {self.id}: {os.strerror(error.errno or 0)}") from None
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise DiskFailure(f"mountpath {self.id}: the disk is not mounted any more")
+
+    def error(self, error: OSError) -> DiskError:
+        """What to report for an OSError met on this mountpath."""
+        return disk_error(error, self.id, self.root)
+
+    def sync(self) -> None:
+        """Make everything on this file system durable, if that is wanted; raises OSError."""
+        if self.durability is Durability.POWER_LOSS:
+            syncfs(self.root)
+
+    def space(self) -> Space:
+        """Size and free bytes of the file system; raises DiskError."""
+        try:
+            status = os.fstatvfs(self.root)
+        except OSError as error:
+            raise self.error(error) from None
+        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+
+    def new_work_name(self) -> str:
+        """A name for a work file that no other has while this process lives."""
+        return f"{next(self._work_numbers):x}"
+
+    def bucket(self, bucket: Bucket) -> BucketDirectory | None:
+        """The bucket's directory here, or None when nothing was ever written to it."""
+        return self._buckets.get(bucket)
+
+    def buckets(self) -> list[BucketDirectory]:
+        """All buckets that have a directory here."""
+        return list(self._buckets.values())
+
+    def bucket_for_writing(self, bucket: Bucket, bucket_id: int) -> BucketDirectory:
+        """The directory of exactly this incarnation, made when it is new; an older one goes to the trash.
+
+        Raises BucketNotFound when a newer incarnation is here or this one was destroyed, DiskError.
+        """
+        directory = self._buckets.get(bucket)
+        if directory is not None and directory.bucket_id == bucket_id:
+            return directory
+        with self._lock:
+            self._forget_older(bucket, bucket_id)
+            directory = self._buckets.get(bucket)
+            if directory is None:
+                self.check()
+                try:
+                    directory = self._create(bucket, bucket_id)
+                except OSError as error:
+                    raise self.error(error) from None
+                self._buckets[bucket] = directory
+            return directory
+
+    def destroy_bucket(self, bucket: Bucket, bucket_id: int) -> None:
+        """Make this and all older incarnations invisible, durably; their bytes are freed by `empty_trash`.
+
+        Nothing happens when a newer incarnation is here; doing it twice is harmless. Raises DiskError.
+        """
+        with self._lock:
+            with contextlib.suppress(BucketNotFound):
+                self._forget_older(bucket, bucket_id + 1)
+            self._destroyed[bucket] = max(bucket_id, self._destroyed.get(bucket, bucket_id))
+
+    def _forget_older(self, bucket: Bucket, bucket_id: int) -> None:
+        directory = self._buckets.get(bucket)
+        newest = max(directory.bucket_id if directory else bucket_id, self._destroyed.get(bucket, -1) + 1)
+        if newest > bucket_id:
+            raise BucketNotFound(bucket.cname)
+        if directory is not None and directory.bucket_id < bucket_id:
+            directory.destroyed = True
+            del self._buckets[bucket]
+            try:
+                self._destroy(bucket)
+            except OSError as error:
+                raise self.error(error) from None
+
+    def empty_trash(self, stopping: Callable[[], bool]) -> None:
+        """Free what destroyed buckets occupied; stops early when told, goes on at the next call."""
+        with os.scandir(self._trash) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            if stopping():
+                return
+            if not name.startswith(_BUILDING):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=self._trash)
+
+    def stored_metadata(self, bucket: Bucket, bucket_id: int, name: str) -> ObjectMetadata | None:
+        """What is known of a stored object, or None when it is not here whole in this incarnation."""
+        directory = self._buckets.get(bucket)
+        if directory is None or directory.bucket_id != bucket_id:
+            return None
+        try:
+            found = reader.find(directory, name)
+        except (OSError, Damaged):
+            return None
+        if found is None:
+            return None
+        os.close(found.fd)
+        return found.metadata
+
+    def writer(
+        self,
+        bucket: Bucket,
+        bucket_id: int,
+        name: str,
+        expected_size: int | None = None,
+        digests: Sequence[str] = (),
+    ) -> ObjectWriter:
+        """A writer for one object; raises BucketNotFound as `bucket_for_writing` does, DiskError."""
+        return ObjectWriter(self, self.bucket_for_writing(bucket, bucket_id), name, expected_size, digests)
+
+    def _create(self, bucket: Bucket, bucket_id: int) -> BucketDirectory:
+        """Build the bucket aside and rename it into place, so that a crash leaves all of it or nothing."""
+        failpoints.hit("bucket.before_create")
+        parent, name = layout.split(layout.bucket_path(bucket))
+        parent_fd = self._make_parents(parent)
+        try:
+            building = f"{_BUILDING}{secrets.token_hex(8)}"
+            directories.build(self._trash, building, bucket_id)
+            os.rename(building, name, src_dir_fd=self._trash, dst_dir_fd=parent_fd)
+        finally:
+            os.close(parent_fd)
+        self.sync()
+        failpoints.hit("bucket.after_create")
+        directory = directories.load(self.root, bucket)
+        assert directory is not None
+        return directory
+
+    def _destroy(self, bucket: Bucket) -> None:
+        failpoints.hit("bucket.before_destroy")
+        self._move_to_trash(bucket)
+        self.sync()
+        failpoints.hit("bucket.after_destroy")
+
+    def _move_to_trash(self, bucket: Bucket) -> None:
+        parent, name = layout.split(layout.bucket_path(bucket))
+        parent_fd = open_beneath(self.root, parent, DIRECTORY)
+        try:
+            os.rename(name, secrets.token_hex(8), src_dir_fd=parent_fd, dst_dir_fd=self._trash)
+        finally:
+            os.close(parent_fd)
+
+    def _make_parents(self, path: bytes) -> int:
+        """A descriptor of the provider's or the namespace's directory, made when it is missing."""
+        current = os.dup(self.root)
+        for component in path.split(b"/"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(component, 0o700, dir_fd=current)
+            try:
+                following = open_beneath(current, component, DIRECTORY)
+            finally:
+                os.close(current)
+            current = following
+        return current
+
+    def _open_trash(self) -> int:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(layout.TRASH, 0o700, dir_fd=self.root)
+        return open_beneath(self.root, layout.TRASH, DIRECTORY)
+
+
+def _check_marker(content: bytes, owner: dict[str, str], expected_id: str) -> str:
+    """The mountpath id in a marker file; raises DiskFailure when the disk is someone else's."""
+    try:
+        marker = json.loads(content)
+        mountpath_id = str(marker["mountpath"])
+    except (ValueError, KeyError, TypeError):
+        raise DiskFailure(f"mountpath {expected_id}: its marker cannot be read") from None
+    for key, value in owner.items():
+        if marker.get(key) != value:
+            raise DiskFailure(
+                f"mountpath {mountpath_id}: belongs to {key} {printable(str(marker.get(key)))}, not to {value}"
+            )
+    if expected_id and mountpath_id != expected_id:
+        raise DiskFailure(f"mountpath {expected_id}: another disk is mounted here ({printable(mountpath_id)})")
+    return mountpath_id
+
+
+def _is_in_memory(device: int) -> bool:
+    """Whether this is a file system without a disk, whose reads never wait."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields, _, kind = line.decode("utf-8", "replace").partition(" - ")
+            if fields.split(" ")[2] == wanted:
+                return kind.split(" ")[0] in _MEMORY_FILE_SYSTEMS
+    return False

@@ -1,0 +1,107 @@
+"""Stores on fresh directories, and the few things that every storage test does with them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import HaulError
+from common.names import Bucket
+from target.storage.metadata import ObjectMetadata
+from target.storage.mountpath import Durability
+from target.storage.store import Store
+from target.storage.writer import Staged
+
+BUCKET = Bucket("demo")
+
+
+@contextmanager
+def running_store(
+    base: Path, count: int = 2, durability: Durability = Durability.PROCESS, names: Sequence[str] = ()
+) -> Iterator[Store]:
+    paths = [base / (name or f"mp{number}") for number, name in enumerate(names or [""] * count, start=1)]
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+    store = Store(paths, "cluster", "target", registry=base / "mountpaths.json", durability=durability)
+    store.start()
+    try:
+        yield store
+    finally:
+        store.stop()
+
+
+def put(store: Store, name: str, data: bytes, *, bucket: Bucket = BUCKET, bucket_id: int = 1, **more: object) -> None:
+    """Store one object and wait until it is committed; raises what the commit gives."""
+    [error] = put_many(store, [(name, data)], bucket=bucket, bucket_id=bucket_id, **more)
+    if error is not None:
+        raise error
+
+
+def put_many(
+    store: Store,
+    objects: Sequence[tuple[str, bytes]],
+    *,
+    bucket: Bucket = BUCKET,
+    bucket_id: int = 1,
+    **more: object,
+) -> list[HaulError | None]:
+    """Stage all, submit all, wait for all; the errors in order."""
+    outcomes: dict[int, HaulError | None] = {}
+    finished = threading.Event()
+
+    def done(group: Sequence[tuple[Staged, HaulError | None]]) -> None:
+        outcomes.update((staged.token, error) for staged, error in group)
+        if len(outcomes) == len(objects):
+            finished.set()
+
+    staged = []
+    for number, (name, data) in enumerate(objects):
+        writer, committer = store.writer(bucket, bucket_id, name, len(data))
+        for start in range(0, len(data), 65536):
+            writer.write(data[start : start + 65536])
+        metadata = ObjectMetadata(size=writer.size, checksum=writer.checksum, stored_ns=1, **more)
+        staged.append((committer, writer.finish(metadata, number)))
+    for committer, work in staged:
+        committer.submit(work, done)
+    assert finished.wait(30)
+    return [outcomes[number] for number in range(len(objects))]
+
+
+def get(store: Store, name: str, *, bucket: Bucket = BUCKET) -> bytes:
+    found, _ = store.open(bucket, name)
+    with found:
+        data = b"".join(found.read(start, 1 << 20) for start in range(0, found.size, 1 << 20))
+    assert len(data) == found.size
+    return data
+
+
+def files_below(base: Path) -> list[str]:
+    """Every file below a directory, relative to it."""
+    raw = os.fsencode(base)
+    return sorted(
+        os.fsdecode(os.path.relpath(os.path.join(directory, name), raw))
+        for directory, _, names in os.walk(raw)
+        for name in names
+    )
+
+
+def entries_of(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def work_files(base: Path) -> list[str]:
+    return [path for path in files_below(base) if "/%wk/" in path]
+
+
+@contextmanager
+def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "haul-test", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=False, stderr=subprocess.DEVNULL)
