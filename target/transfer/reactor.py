@@ -1,0 +1,116 @@
+"""libcurl's multi interface driven by epoll: which sockets are ready, which timer is due.
+
+It knows nothing of transfers: easy handles go in with `add`, and come out of `finished` when they are done.
+`multi.perform` + `select` was measured to be up to a third faster while every handle is busy, and five times slower
+beside 200 handles that merely wait; it cannot see descriptors above 1023 either.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+
+import pycurl
+
+from common.clock import monotonic
+
+_MAX_EVENTS = 256
+_READABLE = pycurl.CSELECT_IN
+_WRITABLE = pycurl.CSELECT_OUT
+
+
+class Reactor:
+    """Owned by one thread; only `wake` may be called from others."""
+
+    def __init__(self, max_connections_kept: int) -> None:
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._idle_fds: set[int] = set()
+        self._timer_due_at: float | None = None
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections_kept)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+
+    def add(self, curl: pycurl.Curl) -> None:
+        self._multi.add_handle(curl)
+
+    def remove(self, curl: pycurl.Curl) -> None:
+        self._multi.remove_handle(curl)
+
+    def turn(self, timeout_seconds: float) -> None:
+        """Do what is due, then wait at most this long for sockets and do what they allow."""
+        if self._run_timer():
+            timeout_seconds = 0.0
+        elif self._timer_due_at is not None:
+            timeout_seconds = min(timeout_seconds, max(0.0, self._timer_due_at - monotonic()))
+        self._forget_idle()
+        action = self._multi.socket_action
+        for fd, events in self._epoll.poll(timeout_seconds, _MAX_EVENTS):
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+            else:
+                ready = (_READABLE if events & ~select.EPOLLOUT else 0) | (_WRITABLE if events & select.EPOLLOUT else 0)
+                action(fd, ready)
+        self._run_timer()
+
+    def finished(self) -> Iterator[tuple[pycurl.Curl, int, str]]:
+        """Handles that are done, with libcurl's error code (0 is success) and text; the caller removes them."""
+        queued = 1
+        while queued:
+            queued, succeeded, failed = self._multi.info_read(_MAX_EVENTS)
+            for curl in succeeded:
+                yield curl, pycurl.E_OK, ""
+            yield from failed
+
+    def wake(self) -> None:
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def close(self) -> None:
+        with self._wake_lock:
+            if self._wake_fd < 0:
+                return
+            self._multi.close()
+            self._epoll.close()
+            os.close(self._wake_fd)
+            self._wake_fd = -1
+
+    def _run_timer(self) -> bool:
+        if self._timer_due_at is None or self._timer_due_at > monotonic():
+            return False
+        self._timer_due_at = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return True
+
+    def _on_timer(self, milliseconds: int) -> None:
+        if milliseconds > 0:
+            self._timer_due_at = monotonic() + milliseconds / 1000
+        else:
+            self._timer_due_at = 0.0 if milliseconds == 0 else None
+
+    def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
+        # A kept connection is let go and taken up again for every object. Its registration outlives the gap, which
+        # saves a system call; `modify` tells whether the number still stands for the same open file.
+        if what == pycurl.POLL_REMOVE:
+            self._idle_fds.add(fd)
+            return
+        mask = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        self._idle_fds.discard(fd)
+        try:
+            self._epoll.modify(fd, mask)
+        except FileNotFoundError:
+            self._epoll.register(fd, mask)
+
+    def _forget_idle(self) -> None:
+        for fd in self._idle_fds:
+            try:
+                self._epoll.unregister(fd)
+            except OSError:  # closed meanwhile, which unregisters it
+                continue
+        self._idle_fds.clear()

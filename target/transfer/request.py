@@ -1,0 +1,154 @@
+"""The vocabulary of the transfer engine: what is asked for, what comes back, and how it can fail.
+
+Fetching is left to `engine` (libcurl) and `memory` (the twin for tests), the wording of failures to `outcomes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.errors import DiskError, OriginError, Retry
+from target.transfer.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """One attempt at one object.
+
+    `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
+    """
+
+    url: str
+    headers: tuple[str, ...] = ()
+    conditional: tuple[str, ...] = ()
+    timeout_seconds: float = 0.0
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """Status and headers of the last answer; names in lower case, values joined by a comma when repeated."""
+
+    status: int
+    content_length: int | None
+    headers: Mapping[str, str]
+    url: str
+
+    @property
+    def etag(self) -> str:
+        return self.headers.get("etag", "")
+
+    @property
+    def last_modified(self) -> str:
+        return self.headers.get("last-modified", "")
+
+
+class Sink(Protocol):
+    """Takes the body as it arrives; `write` may raise DiskError, which ends the transfer with that error."""
+
+    def write(self, chunk: bytes, /) -> object: ...
+
+
+SinkFactory = Callable[[ResponseHead], Sink]
+"""Called once, when a 200 is there; it must not call the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A fetch that went well: 200 with the whole body in the sink, or 304 with no sink made."""
+
+    status: int
+    size_bytes: int
+    head: ResponseHead
+
+
+class FetchError(OriginError):
+    """An object could not be fetched; `kind` is the row of `outcomes`, the text is for the user."""
+
+    def __init__(
+        self,
+        kind: str,
+        text: str,
+        *,
+        retry: Retry,
+        http_status: int = 0,
+        retry_after_seconds: float | None = None,
+        slows_host: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.retry = retry
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+        self.slows_host = slows_host
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of a fetch that was started with `token`."""
+
+    token: object
+    result: Receipt | FetchError | DiskError
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """What all transfers of an engine have in common."""
+
+    connect_timeout_seconds: float = 10.0
+    first_byte_timeout_seconds: float = 30.0
+    min_rate_bytes_per_second: float = 1024.0
+    min_rate_window_seconds: float = 30.0
+    sweep_interval_seconds: float = 0.25
+    max_redirects: int = 10
+    max_object_bytes: int | None = None
+    max_discarded_bytes: int = 65536
+    buffer_bytes: int = 512 * 1024
+    max_connections_kept: int = 256
+    ca_file: str = ""
+    user_agent: str = "haul"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a fetch has come, and what the deadlines need to know about it."""
+
+    started_at: float
+    hop_started_at: float = 0.0
+    received_bytes: int = 0
+    head_complete: bool = False
+    throttled: bool = False
+    window_started_at: float = 0.0
+    window_bytes: int = 0
+
+    def begin_hop(self, now: float) -> None:
+        """A request is about to be made: the first one, or one that follows a redirect."""
+        self.hop_started_at = self.window_started_at = now
+        self.head_complete = False
+
+
+class TransferEngine(Protocol):
+    """What a lane needs of an engine; only `wake` may be called from other threads."""
+
+    @property
+    def active(self) -> int: ...
+
+    def start(self, token: object, request: FetchRequest, sink: SinkFactory) -> None:
+        """Begin a fetch; exactly one completion with this token follows unless it is cancelled."""
+
+    def poll(self, timeout_seconds: float) -> list[Completion]:
+        """Move bytes; returns what has ended, possibly nothing and possibly before the time is up."""
+
+    def cancel(self, token: object) -> None:
+        """Forget a fetch: its sink gets no more bytes and no completion is delivered. Unknown tokens are fine."""
+
+    def progress(self, token: object) -> tuple[int, int]:
+        """Bytes received and bytes expected, 0 when not known."""
+
+    def wake(self) -> None:
+        """Make the current or the next `poll` return early."""
+
+    def close(self) -> None:
+        """Drop all fetches and connections; afterwards only `wake` and `close` may be called, and do nothing."""

@@ -1,0 +1,267 @@
+"""One easy handle of libcurl and the fetch that it is doing: callbacks in, result out.
+
+Handles are made once and used for fetch after fetch. When they run is left to `reactor`, who gets one to `engine`,
+what their failures mean to `outcomes`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pycurl
+
+from common.clock import monotonic, unix_ns
+from common.errors import DiskError
+from target.transfer import outcomes, redirects
+from target.transfer.egress import EgressGuard
+from target.transfer.heads import parse_head
+from target.transfer.request import (
+    FetchError,
+    FetchRequest,
+    Progress,
+    Receipt,
+    ResponseHead,
+    Sink,
+    SinkFactory,
+    TransferSettings,
+)
+
+MIN_BUFFER_BYTES = 1024
+_PAUSE: int = pycurl.WRITEFUNC_PAUSE
+_SOCKET_OK: int = pycurl.SOCKOPT_OK
+_OUR_HEADERS = ("Accept-Encoding: identity",)
+
+
+class Transfer:
+    """Reusable: `prepare`, let libcurl run, `conclude`; a redirect makes `conclude` return None for another round."""
+
+    def __init__(
+        self, settings: TransferSettings, guard: EgressGuard, ca_file: str, on_pause: Callable[[Transfer], None]
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._on_pause = on_pause
+        self._lines: list[bytes] = []
+        self._header_lines: tuple[str, ...] = ()
+        self._buffer_bytes = settings.buffer_bytes
+        self._dialling: socket.socket | None = None
+        self._sink_factory: SinkFactory
+        self._sink: Sink | None = None
+        self._head: ResponseHead | None = None
+        self._failure: FetchError | DiskError | None = None
+        self._refused_address: tuple[str, str] | None = None
+        self.token: object = None
+        self.request: FetchRequest
+        self.progress: Progress
+        self.curl = self._new_handle(ca_file)
+
+    def prepare(self, token: object, request: FetchRequest, sink_factory: SinkFactory) -> None:
+        """Set up for the first request; raises FetchError for what cannot be asked."""
+        self.token = token
+        self.request = request
+        self._sink_factory = sink_factory
+        self._trusted = True
+        self._redirects = 0
+        self.progress = Progress(started_at=monotonic())
+        if request.headers or request.conditional:
+            _check_lines(request)
+        self._set_buffer()
+        self._begin_hop(request.url)
+
+    def conclude(self, code: int, message: str) -> Receipt | FetchError | DiskError | None:
+        """The result after libcurl is done with the handle; None when a redirect is to be followed now."""
+        try:
+            return self._conclude(code, message)
+        except (FetchError, DiskError) as error:
+            return error
+
+    def sent_at(self) -> float | None:
+        """When this hop's request went out, None before that."""
+        seconds = self.curl.getinfo(pycurl.PRETRANSFER_TIME)
+        return self.progress.hop_started_at + seconds if seconds else None
+
+    def update_head(self) -> None:
+        """Let the deadlines know that the head is complete although no body has come yet."""
+        if self._lines and self._lines[-1] == b"\r\n" and not self._lines[0].startswith(b"HTTP/1.1 1"):
+            self.progress.head_complete = True
+
+    def expected_bytes(self) -> int:
+        return (self._head.content_length or 0) if self._head and self._head.status in outcomes.COMPLETE_STATUSES else 0
+
+    def release(self) -> None:
+        """Let go of everything that belongs to the fetch; the handle stays for the next one."""
+        self.token = None
+        self._sink = self._head = self._failure = None
+        del self._sink_factory, self.request
+
+    def _new_handle(self, ca_file: str) -> pycurl.Curl:
+        settings = self._settings
+        curl = pycurl.Curl()
+        for option, value in (
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.PROXY, ""),
+            (pycurl.NOPROXY, "*"),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+            (pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC),
+            (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+            (pycurl.SSL_VERIFYPEER, 1),
+            (pycurl.SSL_VERIFYHOST, 2),
+            (pycurl.CAINFO, ca_file),
+            (pycurl.TCP_NODELAY, 1),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.CONNECTTIMEOUT_MS, round(settings.connect_timeout_seconds * 1000)),
+            (pycurl.BUFFERSIZE, self._buffer_bytes),
+            (pycurl.USERAGENT, settings.user_agent),
+            (pycurl.HTTPHEADER, list(_OUR_HEADERS)),
+            (pycurl.HEADERFUNCTION, self._lines.append),
+            (pycurl.WRITEFUNCTION, self._on_body),
+            (pycurl.OPENSOCKETFUNCTION, self._on_open_socket),
+            (pycurl.SOCKOPTFUNCTION, self._on_socket_opened),
+        ):
+            curl.setopt(option, value)
+        return curl
+
+    def _set_buffer(self) -> None:
+        wanted = self._settings.buffer_bytes
+        if self.request.budget:
+            second = int(self.request.budget.bytes_per_second)
+            # a power of two, so that a slowly changing rate does not reallocate
+            wanted = min(wanted, max(MIN_BUFFER_BYTES, 1 << max(0, second.bit_length() - 1)))
+        if wanted != self._buffer_bytes:
+            self.curl.setopt(pycurl.BUFFERSIZE, wanted)
+            self._buffer_bytes = wanted
+
+    def _begin_hop(self, url: str) -> None:
+        self._url = url
+        self._lines.clear()
+        self._sink = None
+        self._head = None
+        self._failure = None
+        self._discarded_bytes = 0
+        self._refused_address = None
+        self._dialled = False
+        self.progress.begin_hop(monotonic())
+        lines = self.request.conditional
+        if self._trusted and self.request.headers:
+            lines = tuple(map(_curl_line, self.request.headers)) + lines
+        if lines != self._header_lines:
+            self.curl.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *lines])
+            self._header_lines = lines
+        self.curl.setopt(pycurl.URL, redirects.wire_url(url))
+
+    def _on_open_socket(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> object:
+        family, kind, protocol, (ip, port, *_) = address
+        refusal = self._guard.refusal(ip, port)
+        if refusal:
+            self._refused_address = (ip, refusal)
+            return pycurl.SOCKET_BAD
+        self._dialled = True
+        self._dialling = socket.socket(family, kind, protocol)
+        return self._dialling
+
+    def _on_socket_opened(self, _fd: int, _purpose: int) -> int:
+        # pycurl has duplicated the descriptor by now; a second one would keep the connection alive after a close
+        if self._dialling:
+            self._dialling.close()
+            self._dialling = None
+        return _SOCKET_OK
+
+    def _on_body(self, chunk: bytes) -> int | None:
+        sink, budget, progress = self._sink, self.request.budget, self.progress
+        if budget and budget.delay() > 0:
+            progress.throttled = True
+            self._on_pause(self)
+            return _PAUSE
+        try:
+            if sink is None:
+                sink = self._first_body()
+                if sink is None:
+                    return self._discard(chunk)
+            size = len(chunk)
+            progress.received_bytes += size
+            if budget:
+                budget.charge(size)
+            limit = self._settings.max_object_bytes
+            if limit is not None and progress.received_bytes > limit:
+                raise outcomes.too_large(self.request.url, limit)
+            sink.write(chunk)
+        except (FetchError, DiskError) as error:
+            self._failure = error
+            return 0
+        return None
+
+    def _first_body(self) -> Sink | None:
+        """The sink for the body that begins, None for a body that nobody wants."""
+        head = self._read_head()
+        self.progress.head_complete = True
+        if head is None or head.status not in outcomes.COMPLETE_STATUSES:
+            return None
+        refusal = outcomes.body_refusal(self.request.url, head, self._settings.max_object_bytes)
+        if refusal:
+            raise refusal
+        self._sink = self._sink_factory(head)
+        return self._sink
+
+    def _discard(self, chunk: bytes) -> int | None:
+        self._discarded_bytes += len(chunk)
+        if self.request.budget:
+            self.request.budget.charge(len(chunk))
+        return 0 if self._discarded_bytes > self._settings.max_discarded_bytes else None
+
+    def _read_head(self) -> ResponseHead | None:
+        if self._head is None:
+            self._head = parse_head(self._lines, self._url)
+        return self._head
+
+    def _conclude(self, code: int, message: str) -> Receipt | FetchError | DiskError | None:
+        if self._failure:
+            return self._failure
+        head = self._read_head()
+        if head is None or (code and head.status in outcomes.COMPLETE_STATUSES):
+            return self._curl_failure(code, message)
+        if head.status in redirects.STATUSES and "location" in head.headers:
+            self._follow(head.headers["location"])
+            return None
+        failure = outcomes.answer_failure(
+            self.request.url, head, conditional=bool(self.request.conditional), now_unix=unix_ns() / 1e9
+        )
+        return failure or self._receipt(head)
+
+    def _receipt(self, head: ResponseHead) -> Receipt | FetchError:
+        if head.status == 304:
+            return Receipt(304, 0, head)
+        if self._sink is None:
+            self._first_body()
+        received = self.progress.received_bytes
+        if head.content_length not in {None, received}:
+            return self._curl_failure(pycurl.E_PARTIAL_FILE, "")
+        return Receipt(200, received, head)
+
+    def _curl_failure(self, code: int, message: str) -> FetchError:
+        if self._refused_address and not self._dialled:
+            return outcomes.egress_blocked(self.request.url, *self._refused_address)
+        os_errno = self.curl.getinfo(pycurl.OS_ERRNO)
+        return outcomes.curl_failure(self.request.url, code, message, os_errno)
+
+    def _follow(self, location: str) -> None:
+        if self._redirects >= self._settings.max_redirects:
+            raise redirects.too_many(self.request.url, self._settings.max_redirects)
+        self._redirects += 1
+        hop = redirects.next_hop(self._url, location, trusted=self._trusted)
+        self._trusted = hop.trusted
+        self._begin_hop(hop.url)
+
+
+def _check_lines(request: FetchRequest) -> None:
+    for line in (*request.headers, *request.conditional):
+        if not line.isascii() or any(character in line for character in "\r\n\0") or ":" not in line:
+            raise outcomes.invalid_request(request.url, "a header of the job is not valid")
+
+
+def _curl_line(line: str) -> str:
+    """libcurl takes `Name:` for the wish to send no such header, and `Name;` for one with an empty value."""
+    name, _, value = line.partition(":")
+    return line if value.strip() else f"{name};"
