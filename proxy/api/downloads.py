@@ -1,0 +1,86 @@
+"""`/v1/download`: start, status, list, abort, remove. What the bodies mean is left to `proxy.downloads`.
+
+Bodies are read as bytes, not by pydantic models: a job of a million objects is one body.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from common.errors import InvalidRequest
+from proxy.api.answers import body_of, json_response, query_parameters
+from proxy.downloads.requests import parse_job_id, parse_status_query
+from proxy.downloads.service import Downloads
+
+_BUCKET = {"name": "demo"}
+_START_EXAMPLES = {
+    "single": {
+        "summary": "One object; its name is taken from the link when `object_name` is missing",
+        "value": {"type": "single", "bucket": _BUCKET, "object_name": "a.bin", "link": "http://example.com/a.bin"},
+    },
+    "multi, as a map": {
+        "summary": "Names and links",
+        "value": {"type": "multi", "bucket": _BUCKET, "objects": {"a/1.bin": "http://example.com/1.bin"}},
+    },
+    "multi, as a list": {
+        "summary": "Links; names are taken from them",
+        "value": {"type": "multi", "bucket": _BUCKET, "objects": ["http://example.com/1.bin"]},
+    },
+    "range": {
+        "summary": "A template, with limits",
+        "value": {
+            "type": "range",
+            "bucket": _BUCKET,
+            "subdir": "imagenet",
+            "template": "http://example.com/shard-{000000..000999}.tar",
+            "description": "the whole set",
+            "timeout": "30m",
+            "limits": {"connections": 8, "bytes_per_hour": 0},
+            "headers": {"Authorization": ["Bearer …"]},
+        },
+    },
+}
+_QUERY_EXAMPLES = {
+    "all jobs": {"value": {}},
+    "some jobs": {
+        "summary": "Description matches, not finished",
+        "value": {"regex": "^image", "only_active_tasks": True},
+    },
+    "one job": {"value": {"id": "dnl-bRuTxKvEM"}},
+    "one job, next page of its tasks": {"value": {"id": "dnl-bRuTxKvEM", "tasks_limit": 1000, "tasks_after": 1000}},
+}
+_ID_EXAMPLES = {"one job": {"value": {"id": "dnl-bRuTxKvEM"}}}
+
+
+def _body(examples: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    return {"requestBody": {"required": required, "content": {"application/json": {"examples": examples}}}}
+
+
+def router(downloads: Downloads, max_body_bytes: int) -> APIRouter:
+    """The routes of the downloader."""
+    routes = APIRouter(tags=["downloads"])
+
+    @routes.post("/v1/download", summary="Start a download job", openapi_extra=_body(_START_EXAMPLES))
+    async def start(request: Request) -> Response:
+        """Answers with the job's id as soon as the job is durable on all targets that take part in it."""
+        job_id = await downloads.start(await body_of(request, max_body_bytes))
+        return json_response({"id": job_id})
+
+    @routes.get("/v1/download", summary="Show jobs", openapi_extra=_body(_QUERY_EXAMPLES, required=False))
+    async def show(request: Request) -> Response:
+        """With `id` one job and its tasks; without it a list of jobs, filtered by a POSIX regular expression."""
+        query = parse_status_query(await body_of(request), query_parameters(request))
+        return json_response(await downloads.status(query) if query.id else await downloads.list_jobs(query))
+
+    @routes.delete("/v1/download/{action:path}", summary="Abort or remove a job", openapi_extra=_body(_ID_EXAMPLES))
+    async def change(request: Request, action: str) -> Response:
+        """`abort` stops a job for good and may be repeated; `remove` forgets one that has ended."""
+        actions = {"abort": downloads.abort, "remove": downloads.remove}
+        if action not in actions:
+            raise InvalidRequest(f'invalid action "{action}"')
+        await actions[action](parse_job_id(await body_of(request)))
+        return Response()
+
+    return routes

@@ -1,0 +1,155 @@
+"""All buckets of the cluster as this proxy knows them: kept in the meta store, cached here, told to the targets.
+
+What a record holds is decided in `common.buckets`. Every record has its own key; a counter beside them gives the table
+its version and new buckets their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+import structlog
+
+from common import clock
+from common.buckets import BucketRecord, BucketTable
+from common.errors import BucketExists, PeerError, Unavailable
+from common.metastore.base import ABSENT, Compare, Delete, Event, MetaStore, Operation, Put, Resync
+from common.names import Bucket
+from proxy.membership import Membership
+from proxy.peers import Peers
+
+PREFIX = "buckets/"
+_COUNTER = PREFIX + "counter"
+_PUSH_SECONDS = 2.0
+_DESTROY_SECONDS = 30.0
+_ATTEMPTS = 50
+_log = structlog.get_logger("proxy.buckets")
+
+
+class Buckets:
+    """The bucket table: reads from memory, misses and changes go to the store."""
+
+    def __init__(self, store: MetaStore, membership: Membership, peers: Peers) -> None:
+        self._store = store
+        self._membership = membership
+        self._peers = peers
+        self._table = BucketTable()
+
+    def __repr__(self) -> str:
+        return f"<Buckets {self._table!r}>"
+
+    @property
+    def table(self) -> BucketTable:
+        """The table as it was last seen; at most a moment old."""
+        return self._table
+
+    async def refresh(self) -> BucketTable:
+        """Read the table anew; raises Unavailable."""
+        table = (await self._read())[0]
+        if table.version >= self._table.version:
+            self._table = table
+        return table
+
+    async def on_event(self, event: Event) -> None:
+        """Something changed in the store; every change of the table changes its counter."""
+        if isinstance(event, Resync) or event.key == _COUNTER:
+            await self.refresh()
+
+    async def get(self, bucket: Bucket) -> BucketRecord:
+        """The bucket's record; another proxy may have made it a moment ago. Raises BucketNotFound, Unavailable."""
+        record = self._table.records.get(bucket.uname)
+        return record if record is not None else (await self.refresh()).get(bucket)
+
+    async def ensure(self, bucket: Bucket) -> BucketRecord:
+        """The bucket's record as it is in the store now, made with default properties when it is missing."""
+        item = await self._store.get(PREFIX + bucket.uname)
+        if item is not None:
+            return _unpack(bucket.uname, item.value)
+        try:
+            return await self.create(bucket, {})
+        except BucketExists:
+            return (await self.refresh()).get(bucket)
+
+    async def create(self, bucket: Bucket, properties: Mapping[str, Any]) -> BucketRecord:
+        """Make a bucket; raises BucketExists, Unavailable."""
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            changed = table.with_bucket(bucket, clock.unix_ns(), properties)
+            record = changed.records[bucket.uname]
+            operations = (self._counter(changed), Put(PREFIX + bucket.uname, _pack(record)))
+            if await self._change(changed, counter_revision, operations):
+                return record
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    async def destroy(self, bucket: Bucket) -> None:
+        """Remove a bucket and what is in it; raises BucketNotFound, Unavailable.
+
+        The bucket is gone once the record is; a target that does not answer lets go of the objects when it returns.
+        """
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            record = table.get(bucket)
+            changed = table.without_bucket(bucket)
+            operations = (self._counter(changed), Delete(PREFIX + bucket.uname))
+            if await self._change(changed, counter_revision, operations):
+                await self._destroy_objects(record)
+                return
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    def message(self, table: BucketTable) -> dict[str, Any]:
+        """The table as targets are told; `last_id` lets them tell a destroyed bucket from one newer than the table."""
+        return {"version": table.version, "last_id": table.last_id, "buckets": table.ids()}
+
+    async def _change(self, changed: BucketTable, counter_revision: int, operations: tuple[Operation, ...]) -> bool:
+        result = await self._store.transaction((Compare(_COUNTER, counter_revision),), operations)
+        if not result.succeeded:
+            return False
+        if changed.version > self._table.version:
+            self._table = changed
+        await self._push(changed)
+        return True
+
+    async def _push(self, table: BucketTable) -> None:
+        calls = {node: self.message(table) for node in self._membership.online_targets()}
+        _, errors = await self._peers.call_each(calls, "/intra/v1/buckets", _PUSH_SECONDS)
+        _log_failures("buckets.not_told", errors)
+
+    async def _destroy_objects(self, record: BucketRecord) -> None:
+        body = {"bucket": record.bucket.uname, "bucket_id": record.id}
+        calls = dict.fromkeys(self._membership.online_targets(), body)
+        _, errors = await self._peers.call_each(calls, "/intra/v1/buckets/destroy", _DESTROY_SECONDS)
+        _log_failures("buckets.objects_left", errors)
+
+    def _counter(self, table: BucketTable) -> Put:
+        return Put(_COUNTER, msgpack.packb([table.version, table.last_id]))
+
+    async def _read(self) -> tuple[BucketTable, int]:
+        """The table at one revision of the store, and the revision of its counter."""
+        listing = await self._store.list(PREFIX)
+        version, last_id, counter_revision = 0, 0, ABSENT
+        records: dict[str, BucketRecord] = {}
+        for item in listing.items:
+            if item.key == _COUNTER:
+                version, last_id = msgpack.unpackb(item.value)
+                counter_revision = item.mod_revision
+            else:
+                record = _unpack(item.key.removeprefix(PREFIX), item.value)
+                records[record.bucket.uname] = record
+        return BucketTable(version, last_id, records), counter_revision
+
+
+def _pack(record: BucketRecord) -> bytes:
+    packed: bytes = msgpack.packb([record.id, record.created_ns, dict(record.properties)])
+    return packed
+
+
+def _unpack(uname: str, value: bytes) -> BucketRecord:
+    bucket_id, created_ns, properties = msgpack.unpackb(value)
+    return BucketRecord(Bucket.from_uname(uname), bucket_id, created_ns, properties)
+
+
+def _log_failures(event: str, errors: Mapping[str, Exception]) -> None:
+    for target, error in errors.items():
+        _log.warning(event, target=target, error=str(error), peer_is_silent=isinstance(error, PeerError))

@@ -1,0 +1,122 @@
+"""Job records in the meta store: one key per job, changed by compare-and-set, because any proxy may change it.
+
+What a record means is decided in `proxy.downloads.records`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from common.errors import JobNotFound, Unavailable
+from common.metastore.base import (
+    Compare,
+    Delete,
+    DeleteEvent,
+    Event,
+    KeyValue,
+    MetaStore,
+    PutEvent,
+    Resync,
+    compare_and_set,
+    create,
+)
+from proxy.downloads.records import JobRecord, dropped
+
+PREFIX = "jobs/"
+_JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}\Z")
+_TOMBSTONE_SECONDS = 86_400.0
+_ATTEMPTS = 50
+
+
+class JobStore:
+    """All jobs of the cluster, and an index of what targets are still to be told."""
+
+    def __init__(self, store: MetaStore) -> None:
+        self._store = store
+        self._pending: dict[str, tuple[str, ...]] = {}
+
+    async def get(self, job_id: str) -> JobRecord:
+        """The job as it is now; raises JobNotFound, Unavailable."""
+        record, _ = await self._read(job_id)
+        if record.gone:
+            raise JobNotFound(job_id)
+        return record
+
+    async def commit(self, record: JobRecord) -> JobRecord:
+        """Write a new job; returns what is in the store now: a tombstone if the job was dropped in between."""
+        result = await create(self._store, PREFIX + record.id, record.pack())
+        current = result.current.get(PREFIX + record.id)
+        return record if result.succeeded or current is None else JobRecord.unpack(current.value)
+
+    async def decide(self, job_id: str) -> JobRecord:
+        """The job, or from now on and for a day the tombstone that keeps it from being committed."""
+        try:
+            return (await self._read(job_id))[0]
+        except JobNotFound:
+            pass
+        lease = await self._store.grant(_TOMBSTONE_SECONDS)
+        result = await create(self._store, _key(job_id), dropped(job_id).pack(), lease.id)
+        current = result.current.get(_key(job_id))
+        return dropped(job_id) if result.succeeded or current is None else JobRecord.unpack(current.value)
+
+    async def update(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
+        """Change a job, tombstones too; raises JobNotFound when there is nothing, Unavailable."""
+        for _ in range(_ATTEMPTS):
+            record, revision = await self._read(job_id)
+            changed = change(record)
+            if changed == record:
+                return record
+            if (await compare_and_set(self._store, _key(job_id), revision, changed.pack())).succeeded:
+                return changed
+        raise Unavailable(f"job {job_id} is changing too fast; try again")
+
+    async def forget(self, record: JobRecord) -> None:
+        """Delete a tombstone that everybody has been told of; harmless when it has changed since."""
+        try:
+            current, revision = await self._read(record.id)
+        except JobNotFound:
+            return
+        if current == record:
+            await self._store.transaction((Compare(_key(record.id), revision),), (Delete(_key(record.id)),))
+
+    async def all(self) -> list[JobRecord]:
+        """All jobs, the oldest first; raises Unavailable."""
+        listing = await self._store.list(PREFIX)
+        records = [JobRecord.unpack(item.value) for item in listing.items]
+        return sorted((record for record in records if not record.gone), key=lambda r: (r.created_ns, r.id))
+
+    def pending_for(self, target_id: str) -> list[str]:
+        """Jobs whose abort or removal a target has not heard of, as far as this proxy has seen."""
+        return [job_id for job_id, targets in self._pending.items() if target_id in targets]
+
+    async def on_event(self, event: Event) -> None:
+        """Keep the index of what is pending."""
+        match event:
+            case Resync():
+                self._pending = {}
+                for item in event.snapshot:
+                    self._note(item)
+            case PutEvent():
+                self._note(event.item)
+            case DeleteEvent():
+                self._pending.pop(event.key.removeprefix(PREFIX), None)
+
+    def _note(self, item: KeyValue) -> None:
+        record = JobRecord.unpack(item.value)
+        if record.pending:
+            self._pending[record.id] = record.pending
+        else:
+            self._pending.pop(record.id, None)
+
+    async def _read(self, job_id: str) -> tuple[JobRecord, int]:
+        item = await self._store.get(_key(job_id))
+        if item is None:
+            raise JobNotFound(job_id)
+        return JobRecord.unpack(item.value), item.mod_revision
+
+
+def _key(job_id: str) -> str:
+    if not _JOB_ID.match(job_id):
+        raise JobNotFound(job_id[:64])
+    return PREFIX + job_id

@@ -1,0 +1,241 @@
+"""Bodies of `/v1/download` become typed requests here, or an error that says which field is wrong; pure.
+
+The objects of a job are left to `proxy.downloads.tasks`. Texts are AIStore's where it has them (wire.md §1.3); what its
+targets find wrong is prefixed `Error starting download: `, as clients are used to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import InvalidRequest, JobNotFound, RequestError
+from common.links import check_header
+from common.names import Bucket, normalize_provider
+from common.units import parse_duration
+from proxy.downloads.tasks import RangeTasks, TaskList, multi_tasks, range_tasks, single_task
+from proxy.jsonbody import boolean, decode, decode_object, integer, is_unicode, lower_keys, string, type_name
+
+_REQUEST = "download request"
+_MESSAGE = "failed to unmarshal download message"
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16_384
+MAX_DESCRIPTION_BYTES = 4_096
+MAX_REGEX_BYTES = 256
+DEFAULT_TASKS_LIMIT = 1_000
+MAX_TASKS_LIMIT = 100_000
+
+
+class BackendMissing(RequestError):
+    """The bucket lives in a cloud that this cluster has no way to."""
+
+    code = "ErrFailedTo"
+    status = 404
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadRequest:
+    """A valid job: everything that can be checked without the network has been. `headers` are secrets."""
+
+    kind: str
+    bucket: Bucket
+    description: str
+    tasks: TaskList | RangeTasks
+    timeout_seconds: float = 0.0
+    connections: int = 0
+    bytes_per_hour: int = 0
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusQuery:
+    """Which jobs are asked for: one by `id`, or all whose description matches `regex`.
+
+    `tasks_after` is the position after which finished tasks and errors are shown, None for the first page.
+    """
+
+    id: str = ""
+    regex: str = ""
+    only_active: bool = False
+    tasks_limit: int = DEFAULT_TASKS_LIMIT
+    tasks_after: int | None = None
+
+
+def parse_request(body: bytes) -> DownloadRequest:
+    """The body of POST /v1/download; raises InvalidRequest and other RequestErrors."""
+    fields = decode(body, _REQUEST)
+    fields = lower_keys(fields) if isinstance(fields, dict) else {}
+    if fields.get("type", "") == "":
+        raise InvalidRequest(f"failed to unmarshal {_REQUEST}, err: 'type' field is empty")
+    bucket = parse_bucket(fields.get("bucket", {}))
+    _check_progress_interval(fields)
+    if bucket.provider != "ais" or bucket.namespace_uuid:
+        raise _missing_backend(bucket)
+    try:
+        return _parse_job(fields, bucket)
+    except RequestError as error:
+        code = f"{error.code}: " if error.code else ""
+        raise InvalidRequest(f"Error starting download: {code}{error}") from None
+
+
+def parse_status_query(body: bytes, parameters: Mapping[str, str]) -> StatusQuery:
+    """The body of GET /v1/download, or without one the query string; neither asks for all jobs."""
+    what = "download query"
+    fields = decode_object(body, what)
+    if not body.strip():
+        fields = {key: parameters[key] for key in ("id", "regex") if key in parameters}
+        fields["only_active_tasks"] = parameters.get("only_active_tasks", "").lower() in ("true", "1")
+    limit = integer(fields, "tasks_limit", what, DEFAULT_TASKS_LIMIT)
+    after = integer(fields, "tasks_after", what) if "tasks_after" in fields else None
+    query = StatusQuery(
+        string(fields, "id", what),
+        string(fields, "regex", what),
+        boolean(fields, "only_active_tasks", what),
+        min(limit, MAX_TASKS_LIMIT),
+        after,
+    )
+    if limit < 1:
+        raise InvalidRequest("'tasks_limit' must be positive")
+    if query.id and query.regex:
+        raise InvalidRequest(
+            f'regex "{query.regex}" and job ID "{query.id}" cannot be defined together (choose one or the other)'
+        )
+    return query
+
+
+def parse_job_id(body: bytes) -> str:
+    """The body of the requests that change one job."""
+    what = "download query"
+    if not body.strip():
+        raise InvalidRequest(f"failed to unmarshal {what}, err: EOF (the body is empty)")
+    fields = decode_object(body, what)
+    job_id = string(fields, "id", what)
+    if not job_id and string(fields, "regex", what):
+        raise JobNotFound(job_id)
+    if not job_id:
+        raise InvalidRequest("UUID not specified")
+    return job_id
+
+
+def parse_bucket(value: object) -> Bucket:
+    """A bucket of a JSON body; its namespace is an object or a string."""
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{_MESSAGE}: 'bucket' must be an object, found: {type_name(value)}")
+    fields = lower_keys(value)
+    name, provider = string(fields, "name", _MESSAGE), string(fields, "provider", _MESSAGE)
+    namespace = fields.get("namespace", "")
+    if isinstance(namespace, str):
+        return Bucket.parse_namespace(name, provider, namespace)
+    if not isinstance(namespace, dict):
+        raise InvalidRequest(f"{_MESSAGE}: 'namespace' must be an object or a string, found: {type_name(namespace)}")
+    parts = lower_keys(namespace)
+    uuid, namespace_name = string(parts, "uuid", _MESSAGE), string(parts, "name", _MESSAGE)
+    return Bucket(name, normalize_provider(provider), uuid.removeprefix("@"), namespace_name.removeprefix("#"))
+
+
+def _check_progress_interval(fields: dict[str, Any]) -> None:
+    text = string(fields, "progress_interval", _MESSAGE)
+    try:
+        if text and parse_duration(text) < 0:
+            raise InvalidRequest("must not be negative")
+    except InvalidRequest as error:
+        raise InvalidRequest(f'invalid progress interval "{text}": {error}') from None
+
+
+def _missing_backend(bucket: Bucket) -> RequestError:
+    if bucket.provider == "ais":
+        why = "remote AIS clusters are not available yet"
+    else:
+        provider = bucket.provider.upper()
+        why = f"{provider} backend is missing in the cluster configuration (backends are not available yet)"
+    return BackendMissing(f"failed to lookup bucket {bucket.cname}, err: {why}")
+
+
+def _parse_job(fields: dict[str, Any], bucket: Bucket) -> DownloadRequest:
+    kind = fields["type"]
+    if not isinstance(kind, str) or kind not in _TASKS:
+        raise InvalidRequest("input does not match any of the supported formats (single, range, multi, backend)")
+    timeout_seconds = _timeout(fields)
+    connections, bytes_per_hour = _limits(fields)
+    headers = _headers(fields.get("headers", {}))
+    description = string(fields, "description", _MESSAGE)
+    if len(description) > MAX_DESCRIPTION_BYTES:
+        raise InvalidRequest(f"'description' is longer than {MAX_DESCRIPTION_BYTES} characters")
+    tasks, generated = _TASKS[kind](fields, bucket)
+    return DownloadRequest(
+        kind, bucket, description or generated, tasks, timeout_seconds, connections, bytes_per_hour, headers
+    )
+
+
+def _timeout(fields: dict[str, Any]) -> float:
+    text = string(fields, "timeout", _MESSAGE)
+    try:
+        seconds = parse_duration(text) if text else 0.0
+    except InvalidRequest as error:
+        raise InvalidRequest(f"failed to parse timeout field: {error}") from None
+    if seconds < 0:
+        raise InvalidRequest(f"failed to parse timeout field: must not be negative (got: {text})")
+    return seconds
+
+
+def _limits(fields: dict[str, Any]) -> tuple[int, int]:
+    limits = fields.get("limits", {})
+    if not isinstance(limits, dict):
+        raise InvalidRequest(f"'limits' must be an object, found: {type_name(limits)}")
+    limits = lower_keys(limits)
+    values = tuple(integer(limits, key, "invalid 'limits'") for key in ("connections", "bytes_per_hour"))
+    for key, value in zip(("connections", "bytes_per_hour"), values, strict=True):
+        if value < 0:
+            raise InvalidRequest(f"'limit.{key}' must be non-negative (got: {value})")
+    return values[0], values[1]
+
+
+def _headers(headers: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(headers, dict):
+        raise InvalidRequest(f"'headers' must be an object, found: {type_name(headers)}")
+    lines: list[tuple[str, str]] = []
+    for name, values in headers.items():
+        for value in values if isinstance(values, list) else [values]:
+            if not isinstance(value, str) or not is_unicode(name):
+                raise InvalidRequest("'headers' must map names to strings or to lists of strings")
+            check_header(name, value)
+            lines.append((name, value))
+    if len(lines) > MAX_HEADERS or sum(len(name) + len(value) for name, value in lines) > MAX_HEADER_BYTES:
+        raise InvalidRequest(f"'headers': at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together")
+    return tuple(lines)
+
+
+def _single(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+    if boolean(fields, "from_remote", _MESSAGE):
+        raise _no_remote(bucket)
+    tasks, shown = single_task(fields)
+    return tasks, f"{shown} -> {bucket.cname}/{tasks.names[0]}"
+
+
+def _multi(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+    return multi_tasks(fields.get("objects")), f"multi-download -> {bucket.cname}"
+
+
+def _range(fields: dict[str, Any], bucket: Bucket) -> tuple[RangeTasks, str]:
+    tasks, shown = range_tasks(fields)
+    return tasks, f"{shown} -> {bucket.cname}"
+
+
+def _backend(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+    boolean(fields, "sync" if "sync" in fields else "synchronize", _MESSAGE)
+    raise _no_remote(bucket)
+
+
+def _no_remote(bucket: Bucket) -> RequestError:
+    return InvalidRequest(
+        f"bucket download requires a remote bucket ({bucket.cname} is none; backends are not available yet)"
+    )
+
+
+_TASKS: dict[str, Callable[[dict[str, Any], Bucket], tuple[TaskList | RangeTasks, str]]] = {
+    "single": _single,
+    "multi": _multi,
+    "range": _range,
+    "backend": _backend,
+}

@@ -1,0 +1,245 @@
+"""Download jobs as the public API offers them: start, show, list, abort, remove; and what targets ask about them.
+
+The commit point of a job is the creation of its record in the meta store: before it, its shares lie inert in the
+targets' journals and any failure drops them; after it, the job exists whatever fails, and a target that was not told to
+start asks (`decide`). Abort and removal are recorded first as well, and told to targets until all of them know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from common import clock
+from common.clustermap import NoTargets
+from common.errors import HaulError, InvalidRequest, JobNotFound, Unavailable
+from common.lifecycle import TaskScope
+from proxy.buckets import Buckets
+from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
+from proxy.downloads.assigning import Assigner
+from proxy.downloads.filters import description_filter
+from proxy.downloads.gathering import Gathering
+from proxy.downloads.jobstore import JobStore
+from proxy.downloads.planning import Plan, plan
+from proxy.downloads.records import Figures, JobRecord, new_record
+from proxy.downloads.requests import DownloadRequest, StatusQuery, parse_request
+from proxy.membership import Membership
+from proxy.peers import Peers
+
+_ALPHABET = string.ascii_letters + string.digits + "_-"
+_THREAD_BODY_BYTES = 256 * 1024
+"""Larger bodies are parsed and planned in a thread, so that nobody else has to wait for them."""
+_TELL_SECONDS = 5.0
+_log = structlog.get_logger("proxy.downloads")
+
+
+class Downloads:
+    """All download jobs of the cluster, as seen from one proxy."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        buckets: Buckets,
+        membership: Membership,
+        peers: Peers,
+        scope: TaskScope,
+    ) -> None:
+        self._jobs = jobs
+        self._buckets = buckets
+        self._membership = membership
+        self._peers = peers
+        self._scope = scope
+        self._assigner = Assigner(peers)
+        self._gathering = Gathering(membership, peers)
+        self._planning: set[str] = set()
+        self._collecting: set[str] = set()
+        self._settling: set[str] = set()
+
+    async def start(self, body: bytes) -> str:
+        """Plan, assign and commit a job; returns its id. Raises RequestErrors, NoTargets, Unavailable."""
+        is_large = len(body) > _THREAD_BODY_BYTES
+        request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
+        if not self._membership.online_targets():
+            raise NoTargets
+        bucket = await self._buckets.ensure(request.bucket)
+        job_id = new_job_id()
+        planned = await self._plan(job_id, request, bucket.id, in_thread=is_large)
+        self._planning.add(job_id)
+        try:
+            await self._assign_and_commit(planned)
+        finally:
+            self._planning.discard(job_id)
+        return job_id
+
+    async def _plan(self, job_id: str, request: DownloadRequest, bucket_id: int, *, in_thread: bool) -> Plan:
+        arguments = (job_id, request, bucket_id, self._membership.map)
+        return await asyncio.to_thread(plan, *arguments) if in_thread else plan(*arguments)
+
+    async def _assign_and_commit(self, planned: Plan) -> None:
+        job_id, targets = planned.spec.id, [share.target for share in planned.shares]
+        record = new_record(planned.spec, (target.id for target in targets), clock.unix_ns())
+        try:
+            await self._assigner.assign(planned)
+            committed = await self._jobs.commit(record)
+            if committed.gone:
+                raise Unavailable("Error starting download: a target gave up waiting for the job; try again")
+        except Unavailable as error:
+            # An unanswered commit may have happened; then only the store knows, and targets ask for the decision.
+            if not error.maybe_applied:
+                await self._assigner.drop(job_id, targets)
+            raise
+        except (HaulError, asyncio.CancelledError):
+            await asyncio.shield(self._assigner.drop(job_id, targets))
+            raise
+        _log.info("job.started", job=job_id, kind=record.kind, total=record.total, targets=len(targets))
+        self._scope.start(f"start {job_id}", self._assigner.start(job_id, targets))
+
+    async def status(self, query: StatusQuery) -> dict[str, Any]:
+        """One job: its figures and, unless only active ones are asked for, its ended tasks. Raises JobNotFound."""
+        record = await self._jobs.get(query.id)
+        if record.is_finished and query.only_active:
+            return job_json(record, merge(record, Answers({})))
+        after = -1 if query.tasks_after is None else query.tasks_after
+        tasks = not query.only_active
+        answers = (await self._gathering.ask([record], tasks=tasks, limit=query.tasks_limit, after=after))[record.id]
+        figures = self._merge(record, answers)
+        shown = job_json(record, figures, answers.stale)
+        shares = answers.shares.values()
+        return shown | tasks_json(shares, query.tasks_limit, query.tasks_after, only_active=query.only_active)
+
+    async def list_jobs(self, query: StatusQuery) -> list[dict[str, Any]]:
+        """All jobs whose description matches, the oldest first; with `only_active` those that have not finished."""
+        matches = description_filter(query.regex)
+        records = [record for record in await self._jobs.all() if matches(record.description)]
+        answers = await self._gathering.ask([record for record in records if not record.is_finished])
+        shown = []
+        for record in records:
+            known = answers.get(record.id, Answers({}))
+            figures = self._merge(record, known)
+            if not (query.only_active and figures.finished_ns):
+                shown.append(job_json(record, figures, known.stale))
+        return shown
+
+    async def figures(self, job_id: str) -> tuple[JobRecord, Figures]:
+        """A job and its figures as of now; raises JobNotFound."""
+        record = await self._jobs.get(job_id)
+        return record, await self._figures(record)
+
+    async def abort(self, job_id: str) -> None:
+        """Stop a job for good; harmless when it has ended already. Raises JobNotFound."""
+        record = await self._jobs.update(job_id, _abort)
+        if record.pending:
+            await self._tell_pending(record, record.pending)
+            await self._collect(job_id)
+
+    async def remove(self, job_id: str) -> None:
+        """Forget a job that has ended; raises JobNotFound, InvalidRequest while it runs."""
+        record, figures = await self.figures(job_id)
+        if not figures.finished_ns:
+            raise InvalidRequest(f'job "{job_id}" is still running')
+        record = await self._jobs.update(job_id, lambda current: current.removing())
+        self._gathering.forget(job_id, record.targets)
+        await self._tell_pending(record, record.pending)
+
+    async def decide(self, job_id: str) -> str:
+        """A target holds a share that was never started: `start` or `drop`. Raises Unavailable while it is planned."""
+        if job_id in self._planning:
+            raise Unavailable(f"job {job_id} is still being assigned")
+        record = await self._jobs.decide(job_id)
+        return "drop" if record.gone or record.aborted_ns or record.is_finished else "start"
+
+    def share_finished(self, job_id: str) -> None:
+        """A target says that its share has ended: see whether the job has."""
+        self._scope.start(f"collect {job_id}", self._collect(job_id))
+
+    def settle(self, target_id: str) -> None:
+        """A target is here: tell it what it has missed."""
+        waiting = self._jobs.pending_for(target_id)
+        if waiting and target_id not in self._settling:
+            self._settling.add(target_id)
+            self._scope.start(f"settle {target_id}", self._settle(target_id, waiting))
+
+    async def _settle(self, target_id: str, job_ids: list[str]) -> None:
+        try:
+            for job_id in job_ids:
+                record = await self._jobs.update(job_id, lambda current: current)
+                if target_id in record.pending:
+                    await self._tell_pending(record, [target_id])
+        except HaulError as error:
+            _log.warning("downloads.not_settled", target=target_id, error=error.message)
+        finally:
+            self._settling.discard(target_id)
+
+    async def _tell_pending(self, record: JobRecord, target_ids: Sequence[str]) -> None:
+        """Tell targets of a job's abort or removal, and note in the record who knows."""
+        nodes = [node for target in target_ids if (node := self._membership.map.get(target)) is not None]
+        told = {target for target in target_ids if self._membership.map.get(target) is None}
+        path = f"/intra/v1/shares/{record.id}/"
+        for action in ("abort", "remove") if record.gone else ("abort",):
+            answers, errors = await self._peers.call_each(dict.fromkeys(nodes), path + action, _TELL_SECONDS)
+            nodes = [node for node in nodes if node.id in answers]
+            for target, error in errors.items():
+                _log.warning("downloads.not_told", job=record.id, target=target, action=action, error=error.message)
+        told.update(node.id for node in nodes)
+        record = await self._jobs.update(record.id, lambda current: _told(current, record, told))
+        if record.gone and not record.pending:
+            await self._jobs.forget(record)
+
+    async def _figures(self, record: JobRecord) -> Figures:
+        if record.is_finished:
+            return merge(record, Answers({}))
+        return self._merge(record, (await self._gathering.ask([record]))[record.id])
+
+    def _merge(self, record: JobRecord, answers: Answers) -> Figures:
+        """The job's figures; when they turn out to be final, they go into the record."""
+        figures = merge(record, answers)
+        if figures.finished_ns and not record.is_finished and record.id not in self._collecting:
+            self._collecting.add(record.id)
+            self._scope.start(f"summarise {record.id}", self._summarise(record.id, figures))
+        return figures
+
+    async def _collect(self, job_id: str) -> None:
+        try:
+            record = await self._jobs.get(job_id)
+            if not record.is_finished:
+                await self._figures(record)
+        except HaulError as error:
+            _log.warning("downloads.not_collected", job=job_id, error=error.message)
+
+    async def _summarise(self, job_id: str, figures: Figures) -> None:
+        try:
+            await self._jobs.update(job_id, lambda current: _summarised(current, figures))
+        except JobNotFound:
+            pass
+        except HaulError as error:
+            _log.warning("downloads.not_summarised", job=job_id, error=error.message)
+        finally:
+            self._collecting.discard(job_id)
+
+
+def new_job_id() -> str:
+    """A fresh id: `dnl-` and nine characters, the first of them a letter."""
+    return "dnl-" + secrets.choice(string.ascii_letters) + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+def _abort(record: JobRecord) -> JobRecord:
+    """Abort a job that runs; one that has ended is only marked."""
+    if record.gone:
+        raise JobNotFound(record.id)
+    aborted = record.aborting(clock.unix_ns())
+    return replace(aborted, pending=()) if record.is_finished else aborted
+
+
+def _told(current: JobRecord, seen: JobRecord, told: set[str]) -> JobRecord:
+    """Who was told of an abort has not been told of a removal that came in between."""
+    return current.told(told) if current.gone == seen.gone else current
+
+
+def _summarised(current: JobRecord, figures: Figures) -> JobRecord:
+    return current if current.is_finished or current.gone else replace(current, summary=figures)

@@ -1,0 +1,184 @@
+"""One page of a bucket's objects, merged from all targets in byte order; how it is written is left to `proxy.api`.
+
+Every target is asked for its fair share of the page and a little more, not for the whole page, and again only when its
+names run out before the page is full. A target that does not answer fails the page: a listing is never silently
+shorter than the bucket.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from common.buckets import BucketRecord
+from common.clustermap import Node, NoTargets
+from common.errors import HaulError, Unavailable
+from proxy.membership import Membership
+from proxy.peers import Peers
+
+_DEADLINE_SECONDS = 20.0
+_BEHIND_DIRECTORY = "\U0010ffff"
+_NAME = itemgetter(0)
+_DIRECTORY_PAGE = 256
+Entry = list[Any]
+"""Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None; with properties the target id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page: names beyond `after` that begin with `prefix`, at most `limit`."""
+
+    prefix: str = ""
+    after: str = ""
+    limit: int = 10_000
+    uuid: str = ""
+    with_properties: bool = False
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Objects in byte order, directories if not recursive, and where to go on (empty: the end)."""
+
+    entries: list[Entry]
+    directories: list[str]
+    next_after: str
+
+
+@dataclass(slots=True)
+class _Source:
+    """What one target has sent and has not been taken yet; `complete` when it has no more names."""
+
+    node: Node
+    entries: list[Entry]
+    after: str
+    complete: bool = False
+
+
+class Listing:
+    """Lists buckets over all targets of the cluster map."""
+
+    def __init__(self, membership: Membership, peers: Peers) -> None:
+        self._membership = membership
+        self._peers = peers
+
+    async def page(self, record: BucketRecord, query: PageQuery) -> Page:
+        """One page; raises NoTargets, Unavailable naming a target that does not answer."""
+        after = query.after + _BEHIND_DIRECTORY if query.after.endswith("/") else query.after
+        if query.recursive:
+            entries, more = await self._names(record, query, after, query.limit)
+            return Page(entries, [], entries[-1][0] if more and entries else "")
+        return await self._level(record, query, after)
+
+    async def _level(self, record: BucketRecord, query: PageQuery, after: str) -> Page:
+        """One level of a hierarchy: what lies deeper is shown as its directory, and skipped."""
+        entries: list[Entry] = []
+        directories: list[str] = []
+        last, more = "", True
+        while more and len(entries) + len(directories) < query.limit:
+            wanted = min(_DIRECTORY_PAGE, query.limit)
+            found, more = await self._names(record, query, after, wanted)
+            for entry in found:
+                if len(entries) + len(directories) >= query.limit:
+                    more = True
+                    break
+                name = entry[0]
+                if directories and name.startswith(directories[-1]):
+                    continue
+                slash = name.find("/", len(query.prefix))
+                if slash < 0:
+                    entries.append(entry)
+                    last = name
+                else:
+                    last = name[: slash + 1]
+                    directories.append(last)
+            after = last + _BEHIND_DIRECTORY if last.endswith("/") else last
+        return Page(entries, directories, last if more else "")
+
+    async def _names(self, record: BucketRecord, query: PageQuery, after: str, limit: int) -> tuple[list[Entry], bool]:
+        """Up to `limit` entries beyond `after` from all targets, and whether there may be more."""
+        targets = self._membership.map.targets
+        if not targets:
+            raise NoTargets
+        sources = [_Source(node, [], after) for node in targets]
+        share = limit / len(targets)
+        wanted = min(limit, math.ceil(share + 4 * math.sqrt(share)) + 8)
+        taken: list[Entry] = []
+        while len(taken) < limit:
+            empty = [source for source in sources if not source.entries and not source.complete]
+            await self._fill(record, query, empty, wanted)
+            taken += _take(sources, limit - len(taken))
+            wanted = min(wanted, max(64, limit - len(taken)))
+            if all(source.complete and not source.entries for source in sources):
+                return taken, False
+        return taken, any(source.entries or not source.complete for source in sources)
+
+    async def _fill(self, record: BucketRecord, query: PageQuery, sources: list[_Source], limit: int) -> None:
+        calls = {
+            source.node: {
+                "bucket": record.bucket.uname,
+                "bucket_id": record.id,
+                "uuid": query.uuid,
+                "prefix": query.prefix,
+                "after": source.after,
+                "limit": limit,
+                "props": query.with_properties,
+            }
+            for source in sources
+        }
+        answers, errors = await self._peers.call_each(calls, "/intra/v1/objects/list", _DEADLINE_SECONDS)
+        for target, error in errors.items():
+            raise _incomplete(target, error)
+        for source in sources:
+            source.entries = answers[source.node.id]["entries"]
+            source.complete = len(source.entries) < limit
+            for entry in source.entries if query.with_properties else ():
+                entry.append(source.node.id)
+            if source.entries:
+                source.after = source.entries[-1][0]
+
+
+def _take(sources: list[_Source], limit: int) -> list[Entry]:
+    """Remove from the sources up to `limit` of the lowest entries, as far as all of them have been heard.
+
+    A source that may have more bounds what is known by its last name. A name that two targets hold (objects are moving)
+    is shown once.
+    """
+    bound = min((source.after for source in sources if not source.complete), default=None)
+    merged: list[Entry] = []
+    for source in sources:
+        merged += source.entries
+    merged.sort(key=_NAME)
+    page: list[Entry] = []
+    previous = None
+    for entry in merged:
+        name = entry[0]
+        if len(page) == limit or (bound is not None and name > bound):
+            break
+        if name != previous:
+            page.append(entry)
+            previous = name
+    for source in sources:
+        if previous is not None and source.entries:
+            source.entries = _beyond(source.entries, previous)
+    return page
+
+
+def _beyond(entries: list[Entry], name: str) -> list[Entry]:
+    """The entries after a name, found by bisection."""
+    low, high = 0, len(entries)
+    while low < high:
+        middle = (low + high) // 2
+        if entries[middle][0] <= name:
+            low = middle + 1
+        else:
+            high = middle
+    return entries[low:]
+
+
+def _incomplete(target: str, error: HaulError) -> HaulError:
+    if isinstance(error, Unavailable):
+        return Unavailable(f'target "{target}" does not answer, and the listing would be incomplete without it')
+    return error
