@@ -1,0 +1,60 @@
+# Everything that is done with this repository by hand; `make help` lists it.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install dev demo demo-down check format test bench debian clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## make .venv with haul in it, and nothing else
+	@echo "haul is $(BIN)/haul; to have it at hand:  export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
+
+# Editable, so that the repository stays the source; only a changed pyproject.toml installs again.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "haul needs Python 3.11 or newer; try  make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "python3 cannot make environments; on Debian:  apt install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+dev: $(VENV)/.installed-dev ## the same environment with what the tests need
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## start a cluster and a web server, download, read back, compare
+	@$(BIN)/python deploy/demo/run.py up
+
+demo-down: ## stop what `make demo` has started
+	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python deploy/demo/run.py down; else echo "The demo is not running."; fi
+
+check: dev ## format, lint, import rules and types
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: dev ## bring all files into their form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: dev ## all tests that need no container engine; ARGS="-k name" chooses
+	$(BIN)/pytest $(ARGS)
+
+bench: dev ## measure beside curl and aria2c; ARGS are passed on
+	$(BIN)/python -m bench $(ARGS)
+
+debian: ## install the Debian packages that tests and benchmarks use, if any is missing
+	@deploy/debian-packages.sh deploy/debian-packages.txt
+
+clean: demo-down ## remove everything that can be made again, but for .venv
+	rm -rf .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""The TOML configuration of every node, derived from the cluster's shape; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cli.cluster.shape import ClusterShape, NodeShape
+
+Value = str | int | Sequence[str]
+FILE_NAME = "config.toml"
+
+
+def path_of(directory: Path, node: NodeShape) -> Path:
+    """Where a node's configuration lies; it also tells its process from all others."""
+    return directory / node.id / FILE_NAME
+
+
+def fields_of(shape: ClusterShape, directory: Path, node: NodeShape) -> dict[str, Value]:
+    """The settings of one node."""
+    common: dict[str, Value] = {
+        "id": node.id,
+        "host": shape.host,
+        "port": node.port,
+        "public_url": shape.public_url(node),
+        "cluster_id": shape.cluster_id,
+        "data_dir": str(directory / node.id),
+    }
+    if node.role == "proxy":
+        return common | {"meta_store": f"sqlite:{directory / 'meta.db'}"}
+    return common | {
+        "mountpaths": shape.mountpath_dirs(directory, node),
+        "proxies": shape.endpoints,
+        "allow_origins": shape.allow_origins,
+        "durability": shape.durability,
+    }
+
+
+def to_toml(fields: Mapping[str, Value]) -> str:
+    """A flat TOML document."""
+    head = "# Written by `haul cluster up` at every start; change cluster.json instead.\n"
+    return head + "".join(f"{name} = {_toml(value)}\n" for name, value in fields.items())
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        # JSON's string syntax is TOML's, except that TOML has no surrogate pairs and wants DEL escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return "[" + ", ".join(_toml(entry) for entry in value) + "]"

@@ -1,0 +1,97 @@
+"""Which addresses and ports a new cluster gets; asks the operating system by binding, and keeps nothing bound."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import time
+
+from cli.cluster.shape import NodeShape, node_ids
+from cli.errors import CommandError, UsageError
+from common.clock import monotonic
+
+_POLL_SECONDS = 0.05
+
+
+def assign(host: str, first_port: int, proxies: int, targets: int) -> tuple[NodeShape, ...]:
+    """Proxies on `first_port` and the ports that follow, targets on the free ones after that.
+
+    Raises CommandError naming the port when a proxy's is taken.
+    """
+    nodes, port = [], first_port
+    for node_id, role in node_ids(proxies, targets):
+        if role == "proxy":
+            _require(host, port)
+        else:
+            port = next_free(host, port)
+        nodes.append(NodeShape(node_id, role, port))
+        port += 1
+    return tuple(nodes)
+
+
+def _require(host: str, port: int) -> None:
+    if port > 65535:
+        raise UsageError(f"there is no port {port}; choose a smaller --port")
+    if problem := _problem(host, port):
+        raise CommandError(f"{problem}; choose another with --port")
+
+
+def wait_until_free(host: str, port: int, seconds: float) -> str:
+    """Why a node cannot listen there, empty when it can; a process just killed holds its port for a moment."""
+    end = monotonic() + seconds
+    while (problem := _problem(host, port)) and monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return problem
+
+
+def next_free(host: str, port: int) -> int:
+    """The first port from `port` upwards that a node could listen on."""
+    for candidate in range(port, 65536):
+        if not _problem(host, candidate):
+            return candidate
+    raise CommandError(f"there is no free port above {port}")
+
+
+def _problem(host: str, port: int) -> str:
+    """Why a node cannot listen there; empty when it can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the nodes do it: ports with old connections in TIME_WAIT are free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"port {port} on {host} is taken by another program"
+            return f"cannot listen on {host}:{port}: {error.strerror or error}"
+    return ""
+
+
+def public_host(host: str) -> str:
+    """The address that clients can be sent to: `host`, or this machine's own where that is a wildcard."""
+    if not _is_wildcard(host):
+        return host
+    family, somewhere = (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing; it only makes the system choose the address it would use.
+            probe.connect((somewhere, 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "::1" if ":" in host else "127.0.0.1"
+
+
+def is_local_only(host: str) -> bool:
+    """Whether nobody on other machines can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

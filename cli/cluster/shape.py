@@ -1,0 +1,166 @@
+"""The shape of a cluster on one machine: which nodes, which ports, where their data lies; one JSON file records it.
+
+Pure but for `load` and `save`. Starting the nodes is left to `cli.cluster.service`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cli.errors import CommandError, UsageError
+from cli.state import write_atomically
+from common.names import printable
+
+FILE_NAME = "cluster.json"
+FORMAT = 1
+DURABILITIES = ("power-loss", "process")
+_MAX_NODES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShape:
+    """One node: its id, `proxy` or `target`, and the port it listens on."""
+
+    id: str
+    role: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterShape:
+    """What `haul cluster up` decided once; everything else follows from it.
+
+    `public_host` is the address that clients are sent to, which differs from `host` when that is a wildcard.
+    """
+
+    cluster_id: str
+    host: str
+    public_host: str
+    mountpaths: int
+    durability: str
+    allow_origins: tuple[str, ...]
+    nodes: tuple[NodeShape, ...]
+
+    @property
+    def proxies(self) -> tuple[NodeShape, ...]:
+        return tuple(node for node in self.nodes if node.role == "proxy")
+
+    @property
+    def targets(self) -> tuple[NodeShape, ...]:
+        return tuple(node for node in self.nodes if node.role == "target")
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The public URLs of the proxies."""
+        return tuple(self.public_url(node) for node in self.proxies)
+
+    def public_url(self, node: NodeShape) -> str:
+        """Where clients reach the node."""
+        host = f"[{self.public_host}]" if ":" in self.public_host else self.public_host
+        return f"http://{host}:{node.port}"
+
+    def mountpath_dirs(self, directory: Path, node: NodeShape) -> list[str]:
+        """The mountpaths of a target, absolute; a proxy has none."""
+        if node.role == "proxy":
+            return []
+        return [str(directory / node.id / f"mp{number}") for number in range(1, self.mountpaths + 1)]
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` gives; raises CommandError with the reason."""
+        try:
+            plain: dict[str, Any] = json.loads(text)
+            if plain.pop("format") != FORMAT:
+                raise CommandError("it was written by another version of haul")
+            if set(plain) != {field.name for field in fields(cls)}:
+                raise CommandError("its fields are not those that are expected")
+            plain["nodes"] = tuple(NodeShape(**node) for node in plain["nodes"])
+            plain["allow_origins"] = tuple(plain["allow_origins"])
+            return cls(**plain)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CommandError(f"it is damaged: {type(error).__name__}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The shape as asked for on the command line; None where nothing was said."""
+
+    targets: int | None = None
+    mountpaths: int | None = None
+    proxies: int | None = None
+    port: int | None = None
+    host: str | None = None
+    durability: str | None = None
+    allow_origins: tuple[str, ...] | None = None
+
+
+DEFAULTS = Wanted(targets=3, mountpaths=4, proxies=1, port=8080, host="127.0.0.1", durability="power-loss")
+
+
+def check(wanted: Wanted) -> None:
+    """Raise UsageError for what cannot be."""
+    for option, number in (("targets", wanted.targets), ("mountpaths", wanted.mountpaths), ("proxies", wanted.proxies)):
+        if number is not None and not 1 <= number <= _MAX_NODES:
+            raise UsageError(f"--{option} must be 1 to {_MAX_NODES}")
+    if wanted.port is not None and not 1 <= wanted.port <= 65535:
+        raise UsageError("--port must be 1 to 65535")
+    if wanted.durability is not None and wanted.durability not in DURABILITIES:
+        raise UsageError(f"--durability must be one of: {', '.join(DURABILITIES)}")
+    for origin in wanted.allow_origins or ():
+        try:
+            ipaddress.ip_network(origin)
+        except ValueError as error:
+            raise UsageError(f"--allow-origin: {printable(str(error))} (expected e.g. 10.0.0.0/8)") from None
+
+
+def node_ids(proxies: int, targets: int) -> list[tuple[str, str]]:
+    """Ids and roles: p1, p2, … and t1, t2, …"""
+    return [(f"p{n}", "proxy") for n in range(1, proxies + 1)] + [(f"t{n}", "target") for n in range(1, targets + 1)]
+
+
+def differences(shape: ClusterShape, wanted: Wanted) -> list[str]:
+    """What was asked for and is recorded otherwise, in words."""
+    recorded: Sequence[tuple[str, object, object]] = (
+        ("--targets", wanted.targets, len(shape.targets)),
+        ("--mountpaths", wanted.mountpaths, shape.mountpaths),
+        ("--proxies", wanted.proxies, len(shape.proxies)),
+        ("--port", wanted.port, shape.proxies[0].port),
+        ("--host", wanted.host, shape.host),
+        ("--durability", wanted.durability, shape.durability),
+        ("--allow-origin", wanted.allow_origins, shape.allow_origins),
+    )
+
+    def spelled(value: object) -> str:
+        return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+
+    return [
+        f"{option} {spelled(asked)} (it has {spelled(has)})"
+        for option, asked, has in recorded
+        if asked is not None and asked != has
+    ]
+
+
+def load(directory: Path) -> ClusterShape | None:
+    """The shape recorded in a directory; None when there is none. Raises CommandError when it cannot be read."""
+    path = directory / FILE_NAME
+    try:
+        return ClusterShape.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read {path}: {error}") from None
+    except CommandError as error:
+        raise CommandError(f"cannot use {path}: {error}") from None
+
+
+def save(directory: Path, shape: ClusterShape) -> None:
+    """Record the shape, in one step and readable by the owner only."""
+    write_atomically(directory / FILE_NAME, shape.to_json())

@@ -1,0 +1,1 @@
+"""Download jobs: what is posted, what their status says, and how it is shown."""

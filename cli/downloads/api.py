@@ -1,0 +1,49 @@
+"""The calls of `/v1/download`, typed; what becomes of the answers is left to the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cli.client import Client
+from cli.downloads.status import JobStatus
+from cli.errors import CommandError, ServerError
+
+_PATH = "/v1/download"
+
+
+def start(client: Client, body: Mapping[str, Any]) -> str:
+    """Post a job; returns its id."""
+    answer = client.call("POST", _PATH, body=body)
+    try:
+        return str(answer["id"])
+    except (KeyError, TypeError):
+        raise CommandError("the cluster accepted the job but did not tell its id") from None
+
+
+def status(client: Client, job_id: str, *, only_active: bool = False) -> JobStatus:
+    """One job; with `only_active` neither the finished objects nor the errors are listed."""
+    answer = client.call("GET", _PATH, body={"id": job_id, "only_active_tasks": only_active})
+    # AIStore answers null until the first figures have arrived.
+    return JobStatus.from_wire(answer or {"id": job_id})
+
+
+def jobs(client: Client, *, regex: str = "", only_active: bool = False) -> list[JobStatus]:
+    """All jobs whose description matches, the one that was started last at the end."""
+    answer = client.call("GET", _PATH, body={"regex": regex, "only_active_tasks": only_active})
+    return sorted((JobStatus.from_wire(fields) for fields in answer or ()), key=lambda job: (job.started, job.id))
+
+
+def abort(client: Client, job_id: str) -> None:
+    """Stop a job; harmless when it has ended."""
+    client.call("DELETE", f"{_PATH}/abort", body={"id": job_id})
+
+
+def remove(client: Client, job_id: str) -> None:
+    """Forget a job that has ended."""
+    client.call("DELETE", f"{_PATH}/remove", body={"id": job_id})
+
+
+def is_missing(error: ServerError) -> bool:
+    """Whether the job does not exist."""
+    return error.status == 404

@@ -1,0 +1,141 @@
+"""`haul download` and `haul start download`: post a job and, if wanted, watch it.
+
+What is posted is decided by `cli.downloads.requests`; watching is left to `cli.downloads.watch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from cli import output, uris
+from cli.client import Client, find_endpoints
+from cli.downloads import api, objectlist, requests, watch
+from cli.downloads.requests import Options
+from cli.downloads.watch import Watching
+from cli.errors import ServerError, UsageError
+from cli.formats import Units
+from cli.options import EndpointOption, JsonOption, UnitsOption
+
+
+def download(  # noqa: PLR0913 - a command's options are its parameters
+    *,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            show_default=False,
+            help="A link, or a template such as http://host/obj-{000..999}.bin. With --object-list: the address that "
+            "relative links stand behind, or nothing.",
+        ),
+    ] = "",
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="DESTINATION",
+            show_default=False,
+            help="ais://BUCKET, ais://BUCKET/NAME, or ais://BUCKET/DIRECTORY/. A bucket that is missing is made.",
+        ),
+    ] = "",
+    object_list: Annotated[
+        str,
+        typer.Option(
+            "--object-list",
+            "--from",
+            metavar="FILE",
+            help="Fetch the links in FILE (- for standard input): one per line, a JSON array, or a JSON object "
+            "of name: link.",
+        ),
+    ] = "",
+    description: Annotated[
+        str, typer.Option("--description", "--desc", metavar="TEXT", help="What the job is for; shown in lists.")
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the job has ended; exit 1 if anything failed.")] = (
+        False
+    ),
+    progress: Annotated[bool, typer.Option("--progress", help="Like --wait, and show progress meanwhile.")] = False,
+    progress_interval: Annotated[
+        str,
+        typer.Option("--progress-interval", metavar="TIME", help="How often progress is shown, e.g. 5s."),
+    ] = "",
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="How long to wait for the job; it goes on after that.")
+    ] = "",
+    download_timeout: Annotated[
+        str,
+        typer.Option("--download-timeout", metavar="TIME", help="How long one object may take, e.g. 10m."),
+    ] = "",
+    max_connections: Annotated[
+        int,
+        typer.Option("--max-conns", metavar="N", help="At most N connections per target; 0 is no limit."),
+    ] = 0,
+    bytes_per_hour: Annotated[
+        str,
+        typer.Option("--limit-bph", metavar="SIZE", help="At most so many bytes an hour, in the whole cluster: 10GiB."),
+    ] = "",
+    headers: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar='"Name: value"', help="Send it to the origin; may be repeated."),
+    ] = None,
+    units: UnitsOption = Units.IEC,
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Fetch objects from the web into a bucket.
+
+    The job runs in the cluster: this command may end, or be stopped by Ctrl-C, and the job goes on.
+    """
+    source, destination = _source_and_destination(source, destination, has_list=bool(object_list))
+    body = requests.build(
+        source,
+        uris.parse(destination),
+        objectlist.read(object_list) if object_list else None,
+        Options(description, download_timeout, progress_interval, max_connections, bytes_per_hour, headers or ()),
+    )
+    watching = Watching(
+        shows_progress=progress,
+        interval_seconds=requests.seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
+        timeout_seconds=requests.seconds_of(timeout, "--timeout") if timeout else 0.0,
+        units=units,
+        as_json=as_json,
+    )
+    with Client(find_endpoints(endpoint)) as client:
+        _run(client, source, body, watching, waits=wait or progress or bool(timeout))
+
+
+def _run(client: Client, source: str, body: Mapping[str, Any], watching: Watching, *, waits: bool) -> None:
+    job_id = _start(client, source, body)
+    if not waits:
+        _say_started(job_id, as_json=watching.as_json)
+        return
+    output.note(f"Started job {job_id}")
+    watch.report(client, watch.follow(client, job_id, watching), watching)
+
+
+def _start(client: Client, source: str, body: Mapping[str, Any]) -> str:
+    try:
+        return api.start(client, body)
+    except ServerError as error:
+        explanation = requests.explain_scheme(source) if error.status in {400, 404, 501} else ""
+        if explanation:
+            raise UsageError(explanation) from None
+        raise
+
+
+def _say_started(job_id: str, *, as_json: bool) -> None:
+    if as_json:
+        output.show_json({"id": job_id})
+        return
+    output.say(f"Started job {job_id}")
+    output.note(f"  watch it:  haul show job {job_id} --progress")
+
+
+def _source_and_destination(source: str, destination: str, *, has_list: bool) -> tuple[str, str]:
+    """The source may be left out when a list says it all."""
+    if has_list and source and not destination:
+        return "", source
+    if not source or not destination:
+        raise UsageError("expected a source and a destination:  haul download SOURCE ais://BUCKET[/NAME]")
+    return source, destination

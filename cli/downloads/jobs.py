@@ -1,0 +1,245 @@
+"""`haul show job`, `haul wait`, `haul stop` and `haul job rm`: what there is to do with jobs that exist.
+
+The word `download` and the id may both be given or left out, as people are used to from `ais`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from cli import formats, output
+from cli.client import Client, find_endpoints
+from cli.downloads import api, watch
+from cli.downloads.requests import seconds_of
+from cli.downloads.status import JobStatus, summary, when
+from cli.downloads.watch import Watching
+from cli.errors import CommandError, ServerError, UsageError
+from cli.formats import Units
+from cli.options import EndpointOption, JsonOption, UnitsOption
+
+_KIND = "download"
+_SHOWN_ERRORS = 50
+JobArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", show_default=False, help="The job; the word download may stand before it."),
+]
+JobsArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", show_default=False, help="The jobs; the word download may stand before them."),
+]
+RegexOption = Annotated[
+    str, typer.Option("--regex", metavar="REGEX", help="Jobs whose description matches this POSIX expression.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+def show_job(  # noqa: PLR0913 - a command's options are its parameters
+    *,
+    arguments: JobArguments = None,
+    regex: RegexOption = "",
+    show_all: Annotated[bool, typer.Option("--all", help="Include jobs that have ended.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Watch one job until it ends.")] = False,
+    refresh: Annotated[
+        str, typer.Option("--refresh", metavar="TIME", help="Show again every so often, e.g. 5s, until Ctrl-C.")
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show errors and objects on their way.")] = False,
+    units: UnitsOption = Units.IEC,
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Show the jobs that are running, or one in detail."""
+    ids = _ids(arguments, at_most=1)
+    interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
+    if progress and not ids:
+        raise UsageError("--progress needs the id of a job:  haul show job ID --progress")
+    if regex and ids:
+        raise UsageError("--regex and an id cannot be used together")
+    with Client(find_endpoints(endpoint)) as client:
+        if progress:
+            watching = Watching(shows_progress=True, interval_seconds=interval_seconds, units=units, as_json=as_json)
+            watch.report(client, watch.follow(client, ids[0], watching), watching)
+            return
+
+        def show() -> bool:
+            if ids:
+                return _show_one(client, ids[0], units=units, verbose=verbose, as_json=as_json)
+            return _show_list(client, regex, show_all=show_all, as_json=as_json)
+
+        _repeat(show, interval_seconds)
+
+
+def wait_job(
+    arguments: JobArguments = None,
+    progress: Annotated[bool, typer.Option("--progress", help="Show progress meanwhile.")] = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="How long to wait; the job goes on after that.")
+    ] = "",
+    units: UnitsOption = Units.IEC,
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Wait until a job has ended; exit 1 if anything failed."""
+    ids = _ids(arguments, at_most=1)
+    if not ids:
+        raise UsageError("the id of the job is missing:  haul wait ID")
+    watching = Watching(
+        shows_progress=progress,
+        timeout_seconds=seconds_of(timeout, "--timeout") if timeout else 0.0,
+        units=units,
+        as_json=as_json,
+    )
+    with Client(find_endpoints(endpoint)) as client:
+        watch.report(client, watch.follow(client, ids[0], watching), watching)
+
+
+def stop_job(
+    arguments: JobsArguments = None,
+    stop_all: AllOption = False,
+    regex: RegexOption = "",
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Stop jobs; what has arrived already stays."""
+    with Client(find_endpoints(endpoint)) as client:
+        chosen = _choose(client, arguments, everything=stop_all, regex=regex, only_active=True)
+        _each(
+            chosen, lambda job_id: api.abort(client, job_id), done="Stopped", none="No job is running.", as_json=as_json
+        )
+
+
+def remove_job(
+    arguments: JobsArguments = None,
+    remove_all: AllOption = False,
+    regex: RegexOption = "",
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Forget jobs that have ended; their objects stay."""
+    with Client(find_endpoints(endpoint)) as client:
+        chosen = _choose(client, arguments, everything=remove_all, regex=regex, only_active=False)
+        _each(
+            chosen, lambda job_id: api.remove(client, job_id), done="Removed", none="No job has ended.", as_json=as_json
+        )
+
+
+def _ids(arguments: Sequence[str] | None, *, at_most: int | None = None) -> list[str]:
+    """The ids among the arguments: the kind of job in front of them is optional."""
+    ids = list(arguments or ())
+    if ids and ids[0] == _KIND:
+        ids = ids[1:]
+    if at_most is not None and len(ids) > at_most:
+        raise UsageError(f"one job at a time, but there are several: {', '.join(formats.name(i) for i in ids)}")
+    return ids
+
+
+def _choose(
+    client: Client, arguments: Sequence[str] | None, *, everything: bool, regex: str, only_active: bool
+) -> list[str]:
+    """The ids meant: as given, or looked up; running ones for stopping, ended ones for removing."""
+    ids = _ids(arguments)
+    if sum((bool(ids), everything, bool(regex))) != 1:
+        raise UsageError("say which jobs: ids, --all, or --regex REGEX")
+    if ids:
+        return ids
+    found = api.jobs(client, regex=regex, only_active=only_active)
+    return [job.id for job in found if only_active != job.is_over]
+
+
+def _each(ids: Sequence[str], act: Callable[[str], None], *, done: str, none: str, as_json: bool) -> None:
+    """Do it to every job, whatever happens to the others; exits with 1 if one was refused."""
+    succeeded, errors = [], []
+    for job_id in ids:
+        try:
+            act(job_id)
+        except ServerError as error:
+            errors.append(str(error))
+        else:
+            succeeded.append(job_id)
+            if not as_json:
+                output.say(f"{done} job {formats.name(job_id)}")
+    if as_json:
+        output.show_json({"ids": succeeded, "errors": errors})
+    elif not ids:
+        output.note(none)
+    if errors:
+        raise CommandError("\n       ".join(errors))
+
+
+def _repeat(show: Callable[[], bool], interval_seconds: float) -> None:
+    """Show once, or again and again until nothing can change any more or the user has seen enough."""
+    try:
+        while show() and interval_seconds:
+            time.sleep(interval_seconds)
+            output.say("")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _show_one(client: Client, job_id: str, *, units: Units, verbose: bool, as_json: bool) -> bool:
+    """Show one job; returns whether it is still running."""
+    job = api.status(client, job_id, only_active=not (verbose or as_json))
+    if as_json:
+        output.show_json(job.wire)
+    else:
+        output.lines(describe(job, units, verbose=verbose))
+    return not job.is_over
+
+
+def _show_list(client: Client, regex: str, *, show_all: bool, as_json: bool) -> bool:
+    """Show the jobs that match; a list can always change."""
+    found = api.jobs(client, regex=regex, only_active=not show_all)
+    if as_json:
+        output.show_json([job.wire for job in found])
+    elif found:
+        header = ("JOB", "STATE", "DONE", "ERRORS", "STARTED", "TOOK", "DESCRIPTION")
+        output.show_table(header, [_row(job) for job in found], right=(2, 3, 5))
+    else:
+        output.note("No jobs." if show_all else "No running jobs; --all shows those that have ended, too.")
+    return True
+
+
+def _row(job: JobStatus) -> tuple[str, ...]:
+    return (
+        formats.name(job.id),
+        job.state,
+        f"{formats.count(job.done_count)}/{formats.count(job.object_count)}",
+        formats.count(job.error_count),
+        when(job.started),
+        formats.duration(job.duration_seconds) if job.is_over else "-",
+        formats.name(job.description),
+    )
+
+
+def describe(job: JobStatus, units: Units, *, verbose: bool) -> list[str]:
+    """One job in a few lines; with `verbose` its errors and the objects on their way."""
+    result = [
+        f"{formats.name(job.id)}  {formats.name(job.description)}",
+        f"  state:    {job.state}",
+        f"  started:  {when(job.started)}",
+    ]
+    if job.is_over:
+        result += [f"  ended:    {when(job.finished)}", f"  result:   {summary(job, units)}"]
+    else:
+        at_least = "" if job.total > 0 or job.all_dispatched else "at least "
+        done = f"{formats.count(job.done_count)} of {at_least}{formats.count(job.object_count, 'object')}"
+        result += [f"  done:     {done}, {formats.count(job.error_count)} failed, {len(job.current)} on their way"]
+    if job.silent_targets:
+        result.append(f"  silent:   {formats.name(', '.join(job.silent_targets))} (last known figures are shown)")
+    if not verbose:
+        hint = "-v lists the errors" if job.error_count else ""
+        return result if not hint else [*result, f"  errors:   {formats.count(job.error_count)} ({hint})"]
+    if job.current:
+        result.append("  on their way:")
+        for task in job.current:
+            total = f" of {formats.size(task.total_bytes, units)}" if task.total_bytes else ""
+            result.append(f"    {formats.name(task.name)}  {formats.size(task.downloaded_bytes, units)}{total}")
+    if job.failures:
+        result.append("  errors:")
+        result += [f"    {formats.name(f.name)}: {formats.name(f.reason)}" for f in job.failures[:_SHOWN_ERRORS]]
+        if (hidden := job.error_count - min(len(job.failures), _SHOWN_ERRORS)) > 0:
+            result.append(f"    … and {formats.count(hidden)} more (--json has all that the cluster tells)")
+    return result

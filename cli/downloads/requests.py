@@ -1,0 +1,214 @@
+"""From the arguments of `haul download` to the body that is posted (wire.md §1.1); pure.
+
+Reading the list of objects from its file is left to `cli.downloads.objectlist`, posting to `cli.downloads.commands`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from cli.errors import UsageError
+from cli.uris import Location
+from common.errors import RequestError
+from common.links import check_header
+from common.names import basename_of_link, normalize_object_name, printable
+from common.units import parse_duration, parse_size
+
+_URL_CHARACTERS = "%/?:@!$&'()*+,;=~#"
+"""Lists have names as people write them; what no URL may have in it is percent-encoded, what is encoded stays."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+NOT_YET = {
+    "s3": ("an S3 bucket", "https://BUCKET.s3.amazonaws.com/NAME"),
+    "gs": ("a Google Cloud Storage bucket", "https://storage.googleapis.com/BUCKET/NAME"),
+    "az": ("an Azure container", "https://ACCOUNT.blob.core.windows.net/CONTAINER/NAME"),
+    "hf": ("a HuggingFace repository", "https://huggingface.co/MODEL/resolve/main/FILE"),
+    "ais": ("a bucket of another cluster", "http://HOST:PORT/v1/objects/BUCKET/NAME"),
+}
+"""Sources that are no web addresses: what they are, and the public address of one object of them."""
+
+ObjectList = Sequence[str] | Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all kinds of jobs have in common, as typed."""
+
+    description: str = ""
+    timeout: str = ""
+    progress_interval: str = ""
+    max_connections: int = 0
+    bytes_per_hour: str = ""
+    headers: Sequence[str] = field(default=())
+
+
+def build(source: str, destination: Location, objects: ObjectList | None, options: Options) -> dict[str, Any]:
+    """The body of `POST /v1/download`.
+
+    `objects` makes a multi job (`source` is what relative links stand behind), a template in `source` a range job,
+    anything else a single one. Raises UsageError for what cannot be meant.
+    """
+    body = _common(destination, options)
+    if objects is not None:
+        return body | {"type": "multi", "objects": _objects(source, destination.name, objects)}
+    if not source:
+        raise UsageError("the source is missing: haul download SOURCE DESTINATION")
+    if "{" in source:
+        return body | {"type": "range", "template": source} | _subdirectory(destination.name)
+    return body | {"type": "single", "link": source} | _object_name(source, destination.name)
+
+
+def scheme_of(link: str) -> str:
+    """The link's scheme in lower case, empty when it has none."""
+    match = _SCHEME.match(link)
+    return match[1].lower() if match else ""
+
+
+def explain_scheme(source: str) -> str:
+    """What to say when the cluster refuses a source that is no web address; empty for web addresses."""
+    what, address = NOT_YET.get(scheme_of(source), ("", ""))
+    if not what:
+        return ""
+    return (
+        f"{what} ({scheme_of(source)}://) is not available as a source yet.\n"
+        f"       A public object can be downloaded by its web address:  haul download {address} ais://BUCKET"
+    )
+
+
+def _common(destination: Location, options: Options) -> dict[str, Any]:
+    body: dict[str, Any] = {"bucket": destination.bucket.to_wire()}
+    if options.description:
+        body["description"] = options.description
+    if options.timeout:
+        body["timeout"] = check_duration(options.timeout, "--download-timeout")
+    if options.progress_interval:
+        body["progress_interval"] = check_duration(options.progress_interval, "--progress-interval")
+    if limits := _limits(options):
+        body["limits"] = limits
+    if options.headers:
+        body["headers"] = _headers(options.headers)
+    return body
+
+
+def check_duration(text: str, option: str) -> str:
+    """`text`, if it is a duration (`90s`, `1h30m`); raises UsageError naming the option."""
+    seconds_of(text, option)
+    return text
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Seconds from a duration; a bare number counts seconds. Raises UsageError naming the option."""
+    try:
+        seconds = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else parse_duration(text)
+    except RequestError:
+        seconds = -1.0
+    if seconds < 0:
+        raise UsageError(f'{option}: "{printable(text)}" is not a duration (expected e.g. 30s, 5m, 1h30m)')
+    return seconds
+
+
+def _limits(options: Options) -> dict[str, int]:
+    limits = {}
+    if options.max_connections < 0:
+        raise UsageError("--max-conns must not be negative")
+    if options.max_connections:
+        limits["connections"] = options.max_connections
+    if options.bytes_per_hour:
+        try:
+            limits["bytes_per_hour"] = parse_size(options.bytes_per_hour)
+        except RequestError as error:
+            raise UsageError(f"--limit-bph: {error}") from None
+    return limits
+
+
+def _headers(texts: Sequence[str]) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon:
+            # The text may be a secret that lacks its name, so it is not repeated.
+            raise UsageError('--header: expected "Name: value"')
+        try:
+            check_header(name.strip(), value.strip())
+        except RequestError as error:
+            raise UsageError(f"--header: {error}") from None
+        headers.setdefault(name.strip(), []).append(value.strip())
+    return headers
+
+
+def _subdirectory(prefix: str) -> dict[str, str]:
+    return {"subdir": prefix.rstrip("/")} if prefix.rstrip("/") else {}
+
+
+def _object_name(link: str, name: str) -> dict[str, str]:
+    """The name as typed; a trailing slash means: into that directory, under the link's own name."""
+    if not name:
+        return {}
+    if name.endswith("/"):
+        name += _name_of(link)
+    return {"object_name": _literal(name)}
+
+
+def _objects(base: str, prefix: str, objects: ObjectList) -> dict[str, str] | list[str]:
+    """Every link made absolute, every name put behind the prefix; a bare list of links is left to the cluster."""
+    if isinstance(objects, Mapping):
+        return {_literal(_join(prefix, name)): _absolute(base, link) for name, link in objects.items()}
+    if not prefix and all(scheme_of(entry) for entry in objects):
+        return list(objects)
+    named: dict[str, str] = {}
+    for entry in objects:
+        name = _literal(_join(prefix, _name_of(entry) if scheme_of(entry) else _relative_name(entry)))
+        link = _absolute(base, entry)
+        if named.setdefault(name, link) != link:
+            raise UsageError(
+                f'two links would land on the same object "{printable(name)}": '
+                f'"{printable(named[name])}" and "{printable(link)}"'
+            )
+    return named
+
+
+def _absolute(base: str, link: str) -> str:
+    if scheme_of(link):
+        return link
+    if not base:
+        raise UsageError(
+            f'"{printable(link)}" is a relative link, and no source is given that it stands behind: '
+            "haul download SOURCE DESTINATION --object-list FILE"
+        )
+    return f"{base.rstrip('/')}/{quote(link.lstrip('/'), safe=_URL_CHARACTERS)}"
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix.rstrip('/')}/{name}" if prefix.rstrip("/") else name
+
+
+def _path_of(link: str) -> str:
+    return re.split(r"[?#]", link, maxsplit=1)[0]
+
+
+def _relative_name(entry: str) -> str:
+    """A relative link is the object's name, directories and all; what is encoded in it is decoded."""
+    try:
+        return normalize_object_name(_path_of(entry).lstrip("/"))
+    except RequestError as error:
+        raise UsageError(str(error)) from None
+
+
+def _name_of(link: str) -> str:
+    """The object name that a link gives: the last component of its path, decoded."""
+    path = _path_of(link)
+    name = basename_of_link(path)
+    try:
+        if scheme_of(path) and "/" not in path.split("://", 1)[1].rstrip("/"):
+            raise UsageError(f'the link "{printable(path)}" gives no object name; add one to the destination')
+        return normalize_object_name(name)
+    except RequestError as error:
+        raise UsageError(f'the link "{printable(path)}" gives no object name: {error}') from None
+
+
+def _literal(name: str) -> str:
+    """The name so spelled that the cluster reads exactly `name`: it takes a job's names for parts of URLs."""
+    return quote(name, safe="/") if any(mark in name for mark in "%?#:") else name

@@ -1,0 +1,138 @@
+"""`haul`: the tree of commands, and the one place where errors become a line on standard error and an exit code.
+
+What the commands do is left to the modules that are put together here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from cli import buckets, objects, output, show
+from cli.cluster import commands as cluster
+from cli.downloads import commands as downloads
+from cli.downloads import jobs
+from cli.errors import CommandError
+
+_NOT_OURS = {"help_option_names": ["-h", "--help"]}
+_DEBUG_VARIABLE = "HAUL_DEBUG"
+
+
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_NOT_OURS,
+    )
+
+
+def build() -> typer.Typer:
+    """The tree of commands."""
+    app = _group("Fill a storage cluster from the internet.\n\nExit codes: 0 done, 1 failed, 2 wrong usage.")
+    app.callback()(_root)
+    app.add_typer(_cluster(), name="cluster")
+    app.command("download")(downloads.download)
+    app.add_typer(_show(), name="show")
+    app.command("wait")(jobs.wait_job)
+    app.command("stop")(jobs.stop_job)
+    app.add_typer(_job(), name="job")
+    app.add_typer(_start(), name="start")
+    app.command("create")(buckets.create)
+    app.command("ls")(buckets.list_)
+    app.command("rmb")(buckets.remove_bucket)
+    app.command("put")(objects.put)
+    app.command("get")(objects.get)
+    app.command("rmo")(objects.remove_objects)
+    return app
+
+
+def _cluster() -> typer.Typer:
+    group = _group("Run a cluster on this machine.")
+    group.command("up")(cluster.up)
+    group.command("status")(cluster.status)
+    group.command("down")(cluster.down)
+    return group
+
+
+def _show() -> typer.Typer:
+    group = _group("Show jobs, objects, or the cluster.")
+    group.command("job")(jobs.show_job)
+    group.command("object")(objects.show_object)
+    group.command("cluster")(show.show_cluster)
+    return group
+
+
+def _job() -> typer.Typer:
+    group = _group("Everything about jobs: show, wait, stop, rm.")
+    group.command("show")(jobs.show_job)
+    group.command("wait")(jobs.wait_job)
+    group.command("stop")(jobs.stop_job)
+    group.command("rm")(jobs.remove_job)
+    return group
+
+
+def _start() -> typer.Typer:
+    group = _group("Start a job; the same as `haul download`.")
+    group.command("download")(downloads.download)
+    return group
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output.say(f"haul {_version()}")
+        raise typer.Exit
+
+
+def _root(
+    version_wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of `haul` itself; the help text is that of `build`."""
+
+
+def _version() -> str:
+    try:
+        return version("haul")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return the exit code; errors have been written to standard error."""
+    try:
+        build()(args=None if arguments is None else list(arguments), prog_name="haul")
+    except CommandError as error:
+        output.note(f"Error: {error}", style="red" if sys.stderr.isatty() else "")
+        return error.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A bug of ours: said in one line, with the way to learn more."""
+    if os.environ.get(_DEBUG_VARIABLE):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        text = f"Error: this should not have happened: {kind.__name__}: {error} ({_DEBUG_VARIABLE}=1 shows more)"
+        sys.stderr.write(text + "\n")
+
+
+def main() -> None:
+    """The entry point."""
+    sys.excepthook = _unexpected
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Options that many commands share, spelled once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.formats import Units
+
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        help="A proxy of the cluster. Otherwise HAUL_ENDPOINT, otherwise the cluster that was started last.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+UnitsOption = Annotated[Units, typer.Option("--units", help="How sizes are written.")]

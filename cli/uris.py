@@ -1,0 +1,88 @@
+"""`ais://bucket/object` as typed on the command line, and the same as paths and queries of the API; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from cli.errors import UsageError
+from common.errors import RequestError
+from common.names import Bucket, normalize_provider, printable, validate_object_name
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://(.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A bucket and what stands behind it: an object's name, a prefix, or nothing."""
+
+    bucket: Bucket
+    name: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"{self.bucket.cname}/{self.name}" if self.name else self.bucket.cname
+
+    @property
+    def bucket_path(self) -> str:
+        """The path of the bucket in the API."""
+        return f"/v1/buckets/{self.bucket.name}"
+
+    @property
+    def object_path(self) -> str:
+        """The path of the object in the API; every byte of the name survives it."""
+        return f"/v1/objects/{self.bucket.name}/{quote(self.name, safe='/')}"
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query that names provider and namespace."""
+        query = {"provider": self.bucket.provider}
+        return query | {"namespace": self.bucket.namespace} if self.bucket.namespace else query
+
+
+def is_uri(text: str) -> bool:
+    """Whether it names something in a cluster and not a local file."""
+    return text.startswith("ais://")
+
+
+def parse(text: str) -> Location:
+    """Read `ais://[@uuid#namespace/]bucket[/name]`; raises UsageError."""
+    match = _SCHEME.match(text)
+    if not match:
+        raise UsageError(f'"{printable(text)}" is not a bucket or object: expected ais://BUCKET[/NAME]')
+    scheme, rest = match.groups()
+    namespace = ""
+    if rest.startswith(("@", "#")):
+        namespace, _, rest = rest.partition("/")
+    bucket, _, name = rest.partition("/")
+    try:
+        normalize_provider(scheme.lower())
+        return Location(Bucket.parse_namespace(bucket, scheme.lower(), namespace), name)
+    except RequestError as error:
+        raise UsageError(f'"{printable(text)}": {error}') from None
+
+
+def parse_bucket(text: str) -> Location:
+    """A bucket and nothing behind it; raises UsageError."""
+    location = parse(text)
+    if location.name:
+        raise UsageError(f'"{printable(text)}" names an object, a bucket is expected: {location.bucket.cname}')
+    return Location(location.bucket)
+
+
+def parse_object(text: str) -> Location:
+    """A whole object name; raises UsageError."""
+    location = parse(text)
+    if not location.name:
+        raise UsageError(f'"{printable(text)}" names no object: expected {location.bucket.cname}/NAME')
+    return checked(location)
+
+
+def checked(location: Location) -> Location:
+    """The location, if its name may name an object; raises UsageError."""
+    try:
+        validate_object_name(location.name)
+    except RequestError as error:
+        raise UsageError(str(error)) from None
+    return location

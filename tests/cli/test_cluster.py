@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cli import main, state
+from cli.cluster import configs, ports, processes, shape
+from cli.cluster.shape import ClusterShape, NodeShape, Wanted
+from cli.errors import CommandError, UsageError
+from tests.cli.conftest import Haul
+
+SHAPE = ClusterShape(
+    cluster_id="c1",
+    host="127.0.0.1",
+    public_host="127.0.0.1",
+    mountpaths=2,
+    durability="process",
+    allow_origins=("127.0.0.0/8",),
+    nodes=(NodeShape("p1", "proxy", 8080), NodeShape("t1", "target", 8081), NodeShape("t2", "target", 8082)),
+)
+
+
+def test_the_shape_is_read_back_as_written(tmp_path: Path) -> None:
+    shape.save(tmp_path, SHAPE)
+    assert shape.load(tmp_path) == SHAPE
+    assert stat.S_IMODE((tmp_path / "cluster.json").stat().st_mode) == 0o600
+    assert shape.load(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"format": 2}', '{"format": 1, "x": 2}', '{"format": 1, "nodes": [{}]}']
+)
+def test_a_damaged_shape_is_an_error_and_not_a_new_cluster(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cluster.json").write_text(text)
+    with pytest.raises(CommandError, match=r"cluster\.json"):
+        shape.load(tmp_path)
+
+
+def test_what_differs_is_named() -> None:
+    assert shape.differences(SHAPE, Wanted(targets=2, port=8080, allow_origins=("127.0.0.0/8",))) == []
+    assert shape.differences(SHAPE, Wanted(targets=3, durability="power-loss")) == [
+        "--targets 3 (it has 2)",
+        "--durability power-loss (it has process)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(targets=0),
+        Wanted(mountpaths=65),
+        Wanted(port=0),
+        Wanted(port=65536),
+        Wanted(durability="never"),
+        Wanted(allow_origins=("10.0.0.1/8",)),
+        Wanted(allow_origins=("everything",)),
+    ],
+)
+def test_impossible_shapes(wanted: Wanted) -> None:
+    with pytest.raises(UsageError):
+        shape.check(wanted)
+
+
+def test_configurations(tmp_path: Path) -> None:
+    directory = tmp_path / 'a "quoted" é dir'
+    proxy, target, _ = SHAPE.nodes
+    assert tomllib.loads(configs.to_toml(configs.fields_of(SHAPE, directory, proxy))) == {
+        "id": "p1",
+        "host": "127.0.0.1",
+        "port": 8080,
+        "public_url": "http://127.0.0.1:8080",
+        "cluster_id": "c1",
+        "data_dir": f"{directory}/p1",
+        "meta_store": f"sqlite:{directory}/meta.db",
+    }
+    fields = tomllib.loads(configs.to_toml(configs.fields_of(SHAPE, directory, target)))
+    assert fields["mountpaths"] == [f"{directory}/t1/mp1", f"{directory}/t1/mp2"]
+    assert fields["proxies"] == ["http://127.0.0.1:8080"]
+    assert (fields["allow_origins"], fields["durability"]) == (["127.0.0.0/8"], "process")
+
+
+def test_ports() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert ports.wait_until_free("127.0.0.1", port, 0.0) == f"port {port} on 127.0.0.1 is taken by another program"
+        assert ports.next_free("127.0.0.1", port) > port
+        with pytest.raises(CommandError, match=f"port {port} .*--port"):
+            ports.assign("127.0.0.1", port, 1, 1)
+    assert "cannot listen" in ports.wait_until_free("192.0.2.77", 8080, 0.0)
+    assert ports.public_host("127.0.0.1") == "127.0.0.1"
+    assert ports.public_host("0.0.0.0") not in {"0.0.0.0", ""}
+
+
+def test_a_process_is_known_by_its_configuration_and_not_by_its_pid(tmp_path: Path) -> None:
+    config = tmp_path / "t1" / "config.toml"
+    script = "import sys; sys.stdout.write('up\\n'); sys.stdout.flush(); sys.stdin.read()"
+    command = [sys.executable, "-c", script, "-m", "target", "--config", str(config)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert processes.find([("target", config)]) == {config: process.pid}
+        assert processes.find([("proxy", config), ("target", tmp_path / "t2" / "config.toml")]) == {}
+        process.kill()
+    assert processes.find([("target", config)]) == {}
+
+
+def test_there_is_no_cluster(haul: Haul, tmp_path: Path) -> None:
+    for words in (("status",), ("down",)):
+        outcome = haul("cluster", *words, "--dir", str(tmp_path / "none"))
+        assert outcome.code == 1
+        assert f"haul cluster up --dir {tmp_path / 'none'}" in outcome.err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_strange_directory_is_left_alone(haul: Haul, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.tex").touch()
+    outcome = haul("cluster", "up", "--dir", str(tmp_path / "d"))
+    assert outcome.code == 1
+    assert "thesis.tex" in outcome.err
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [".lock", "thesis.tex"]
+
+
+def test_one_command_at_a_time(haul: Haul, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = haul("cluster", "up", "--dir", str(tmp_path))
+    assert (outcome.code, "another haul command" in outcome.err) == (1, True)
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(haul: Haul, tmp_path: Path, state_home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = haul("cluster", "up", "--dir", str(tmp_path / "c"), "--port", str(port))
+    assert outcome.code == 1
+    assert f"port {port} on 127.0.0.1 is taken" in outcome.err
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [".lock"]
+    assert state.load() is None
+
+
+# From here on with the real nodes.
+
+
+def free_port(count: int = 1) -> int:
+    """The first of `count` ports in a row that are free."""
+    port = 20_000 + os.getpid() % 20_000
+    while not all(ports.next_free("127.0.0.1", port + offset) == port + offset for offset in range(count)):
+        port += 1
+    return port
+
+
+def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Running:
+    """A cluster under test and the commands around it."""
+
+    def __init__(self, haul: Haul, directory: Path, port: int) -> None:
+        self.haul = haul
+        self.directory = directory
+        self.port = port
+
+    def up(self, *options: str) -> str:
+        outcome = self.haul("cluster", "up", "--dir", str(self.directory), *options)
+        assert outcome.code == 0, outcome.err
+        return outcome.out
+
+    def status(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = json.loads(
+            self.haul("cluster", "status", "--dir", str(self.directory), "--json").out
+        )
+        return nodes
+
+    def pids(self) -> dict[str, int]:
+        return {node["id"]: node["pid"] for node in self.status()}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the one cluster of this module lies; stopped at the end, whatever the tests have done with it."""
+    directory = tmp_path_factory.mktemp("cluster")
+    yield directory
+    main.run(["cluster", "down", "--dir", str(directory), "--json"])
+
+
+@pytest.fixture
+def running(haul: Haul, directory: Path) -> Running:
+    """The cluster of this module, all of it running."""
+    plan = shape.load(directory)
+    cluster = Running(haul, directory, plan.proxies[0].port if plan else free_port(2))
+    if plan:
+        cluster.up()
+    else:
+        cluster.up("--proxies", "2", "--targets", "2", "--mountpaths", "2", "--port", str(cluster.port),
+                   "--durability", "process", "--allow-origin", "127.0.0.0/8")  # fmt: skip
+    return cluster
+
+
+def test_up_status_down(running: Running, tmp_path: Path) -> None:
+    nodes = running.status()
+    assert [(node["id"], node["role"], node["state"]) for node in nodes] == [
+        ("p1", "proxy", "online"),
+        ("p2", "proxy", "online"),
+        ("t1", "target", "online"),
+        ("t2", "target", "online"),
+    ]
+    assert [node["url"] for node in nodes[:2]] == [f"http://127.0.0.1:{running.port + n}" for n in range(2)]
+    assert [len(node["mountpaths"]) for node in nodes] == [0, 0, 2, 2]
+    last = state.load()
+    assert last
+    assert last.endpoints == tuple(node["url"] for node in nodes[:2])
+    for node in nodes:
+        assert httpx.get(f"{node['url']}/v1/health?readiness=true", trust_env=False).status_code == 200
+        assert (running.directory / node["id"] / "pid").read_text() == f"{node['pid']}\n"
+
+    (tmp_path / "f").write_bytes(b"hello")
+    assert running.haul("create", "ais://b", "--exist-ok").code == 0
+    assert running.haul("put", str(tmp_path / "f"), "ais://b").code == 0
+
+    assert "running already" in running.up()
+    assert running.status() == nodes
+
+    assert running.haul("cluster", "down").out == f"Stopped 4 nodes; the data stays in {running.directory}\n"
+    assert {(node["state"], node["pid"]) for node in running.status()} == {("stopped", None)}
+    assert not list(running.directory.glob("*/pid"))
+    assert "is not running" in running.haul("cluster", "down").out
+    assert "no cluster answers" in running.haul("ls").err
+
+    running.up()
+    assert running.haul("get", "ais://b/f", str(tmp_path / "g")).code == 0
+    assert (tmp_path / "g").read_bytes() == b"hello"
+
+
+def test_a_crashed_node_is_started_again_and_only_that(running: Running) -> None:
+    before = running.pids()
+    os.kill(before["t2"], signal.SIGKILL)
+    eventually(lambda: running.pids()["t2"] is None)
+    assert [node["state"] for node in running.status()] == ["online", "online", "online", "stopped"]
+    assert "(started t2)" in running.up()
+    after = running.pids()
+    assert after["t2"] != before["t2"]
+    assert {**after, "t2": 0} == {**before, "t2": 0}
+
+
+def test_the_clients_go_to_the_proxy_that_lives(running: Running) -> None:
+    assert running.haul("create", "ais://b", "--exist-ok").code == 0
+    os.kill(running.pids()["p1"], signal.SIGKILL)
+    eventually(lambda: running.pids()["p1"] is None)
+    assert running.haul("ls").out == "ais://b\n"
+
+
+def test_a_recorded_shape_is_not_changed(running: Running) -> None:
+    refused = running.haul("cluster", "up", "--dir", str(running.directory), "--targets", "3", "--port", "9")
+    assert refused.code == 1
+    assert "--targets 3 (it has 2), --port 9" in refused.err
+    assert len(running.status()) == 4
+
+
+def test_a_pid_that_belongs_to_another_program_is_not_touched(running: Running) -> None:
+    running.haul("cluster", "down", "--dir", str(running.directory))
+    (running.directory / "p1" / "pid").write_text(f"{os.getpid()}\n")
+    assert running.status()[0]["state"] == "stopped"
+    assert "is not running" in running.haul("cluster", "down", "--dir", str(running.directory)).out
+
+
+def test_a_node_that_cannot_start_is_reported_with_its_log(running: Running) -> None:
+    pid = running.pids()["t1"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: running.pids()["t1"] is None)
+    recorded = (running.directory / "cluster.json").read_text()
+    (running.directory / "cluster.json").write_text(recorded.replace('"durability": "process"', '"durability": "?"'))
+    outcome = running.haul("cluster", "up", "--dir", str(running.directory))
+    (running.directory / "cluster.json").write_text(recorded)
+    assert outcome.code == 1
+    assert "target t1 ended with code 1 while it was starting; the end of its log:" in outcome.err
+    assert "durability" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert [node["state"] for node in running.status()] == ["online", "online", "stopped", "online"]

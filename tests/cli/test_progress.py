@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.downloads import display
+from cli.downloads.progress import Meter, View
+from cli.downloads.status import JobStatus, summary, unix_seconds
+from cli.formats import Units
+from tests.cli.standin import EPOCH, job
+
+
+def running(**fields: Any) -> JobStatus:
+    return JobStatus.from_wire(job("dnl-1", finished_time=EPOCH, finished_cnt=0, **fields))
+
+
+def task(name: str, downloaded: int, total: int = 0) -> dict[str, str]:
+    return {"name": name, "downloaded": str(downloaded), "start_time": EPOCH} | ({"total": str(total)} if total else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-23T01:38:15.213061896Z", 1795397895.213061896),
+        ("2026-11-23T01:38:15Z", 1795397895),
+        (EPOCH, 0),
+        ("0001-01-01T00:00:00Z", 0),
+        ("", 0),
+        (None, 0),
+        ("soon", 0),
+    ],
+)
+def test_times(text: object, seconds: float) -> None:
+    assert unix_seconds(text) == pytest.approx(seconds)
+
+
+def test_both_spellings_of_not_yet_mean_running() -> None:
+    for text in (EPOCH, "0001-01-01T00:00:00Z"):
+        assert not JobStatus.from_wire(job("x", finished_time=text)).is_over
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "succeeded"),
+    [
+        ({}, "finished", True),
+        ({"finished_time": EPOCH}, "running", False),
+        ({"finished_time": EPOCH, "aborted": True}, "stopping", False),
+        ({"aborted": True}, "aborted", False),
+        ({"error_cnt": 1}, "failed", False),
+    ],
+)
+def test_states(fields: dict[str, Any], state: str, succeeded: bool) -> None:
+    status = JobStatus.from_wire(job("x", **fields))
+    assert (status.state, status.succeeded) == (state, succeeded)
+
+
+def test_unknown_total_counts_what_is_scheduled() -> None:
+    assert JobStatus.from_wire(job("x", total=-3, scheduled_cnt=7)).object_count == 7
+
+
+def test_rates_and_time_left() -> None:
+    meter = Meter()
+    meter.update(running(total=100, downloaded_bytes=0), 10.0)
+    view = meter.update(
+        JobStatus.from_wire(job("dnl-1", finished_time=EPOCH, finished_cnt=20, total=100, downloaded_bytes=4000)), 12.0
+    )
+    assert (view.done_count, view.total_count, view.fraction) == (20, 100, 0.2)
+    assert view.bytes_per_second == 2000
+    assert view.objects_per_second == 10
+    assert view.seconds_left == 8
+
+
+def test_one_large_object_has_a_time_left_too() -> None:
+    meter = Meter()
+    meter.update(running(current_tasks=[task("big", 0, 1000)]), 0.0)
+    view = meter.update(running(current_tasks=[task("big", 250, 1000)]), 1.0)
+    assert view.fraction == 0.25
+    assert view.seconds_left == pytest.approx(3.0)
+    assert view.transferred_bytes == 250
+    assert view.slowest[0].bytes_per_second == 250
+
+
+def test_bytes_are_not_counted_twice_and_never_fall() -> None:
+    meter = Meter()
+    steps = [
+        [task("a", 10, 100)],
+        [task("a", 60, 100), task("b", 5, 50)],
+        [task("b", 50, 50)],
+        [],
+    ]
+    seen = [
+        meter.update(running(total=1, scheduled_cnt=1, current_tasks=step), float(n)).transferred_bytes
+        for n, step in enumerate(steps)
+    ]
+    assert seen == [10, 65, 150, 150]
+
+
+def test_old_samples_are_forgotten() -> None:
+    meter = Meter()
+    for second in range(100):
+        view = meter.update(running(total=1, downloaded_bytes=1000 * min(second, 50)), float(second))
+    assert view.bytes_per_second == 0
+    assert view.seconds_left is None
+
+
+def test_the_slowest_come_first() -> None:
+    meter = Meter()
+    names = ["fast", "slow", "middle", "fastest", "new"]
+    meter.update(running(total=9, current_tasks=[task(name, 0, 1000) for name in names[:4]]), 0.0)
+    after = dict(zip(names, [300, 10, 100, 900, 0], strict=True))
+    view = meter.update(running(total=9, current_tasks=[task(name, done, 1000) for name, done in after.items()]), 1.0)
+    assert [entry.name for entry in view.slowest] == ["slow", "middle", "fast"]
+    assert view.active_count == 5
+
+
+def test_an_empty_job_is_whole() -> None:
+    view = Meter().update(JobStatus.from_wire(job("x", total=0, scheduled_cnt=0, finished_cnt=0)), 0.0)
+    assert (view.fraction, view.total_count) == (1.0, 0)
+
+
+def last_view() -> View:
+    meter = Meter()
+    meter.update(running(total=2000, current_tasks=[task("x\ty", 0, 100)]), 0.0)
+    status = job("dnl-1", finished_time=EPOCH, finished_cnt=1000, error_cnt=1, total=2000, description="a [bold]job\n")
+    status |= {"current_tasks": [task("x\ty", 50, 100)], "downloaded_bytes": 2048, "stale_targets": ["t2"]}
+    return meter.update(JobStatus.from_wire(status), 1.0)
+
+
+def test_plain_line() -> None:
+    assert display.line(last_view(), Units.IEC) == (
+        "dnl-1: 1,001 of 2,000 objects, 2.05 KiB, 2.05 KiB/s, 997 ms left, 1 failed, no answer from t2, "
+        "slowest: x\\ty (50 B of 100 B at 50 B/s)"
+    )
+
+
+def test_bars_show_everything_and_interpret_nothing() -> None:
+    console = Console(file=io.StringIO(), width=160, force_terminal=True, color_system=None)
+    console.print(display.picture(last_view(), Units.IEC))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for expected in ("dnl-1", "a [bold]job\\n", "50%", "1,001 of 2,000 objects", "1 failed", "x\\ty", "50 B of 100 B"):
+        assert expected in text
+
+
+def test_summaries() -> None:
+    done = job("x", finished_cnt=1500, total=1500, skipped_cnt=3, downloaded_bytes=4096)
+    assert summary(JobStatus.from_wire(done), Units.IEC) == (
+        "1,500 objects stored (3 of them unchanged, not fetched again), 4.00 KiB in 2.0 s (2.00 KiB/s)"
+    )
+    bad = job("x", finished_cnt=2, error_cnt=2, total=4)
+    assert summary(JobStatus.from_wire(bad), Units.IEC) == "2 objects stored, in 2.0 s, 2 FAILED"
+    stopped = job("x", finished_cnt=2, total=10, aborted=True)
+    assert summary(JobStatus.from_wire(stopped), Units.IEC).startswith(
+        "stopped before its end: 2 objects stored, in 2.0 s"
+    )
+    assert "8 not fetched" in summary(JobStatus.from_wire(stopped), Units.IEC)
