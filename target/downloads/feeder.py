@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from common import placement
-from common.errors import HaulError
+from common.errors import DiskFailure, HaulError
 from common.links import origin_of
 from common.shares import TaskSpec
 from target.downloads import journal as records
@@ -30,19 +30,23 @@ _log = structlog.get_logger("target.feeder")
 
 
 class Feeder:
-    """Feeds shares into the scheduler; `on_tasks(lanes)` wakes lanes, `on_exhausted(share)` says that all is queued."""
+    """Feeds shares into the scheduler.
+
+    `usable_lanes()` gives the lanes that tasks may go to with their mountpaths' digests, `on_tasks(lanes)` wakes lanes,
+    `on_exhausted(share)` says that all is queued.
+    """
 
     def __init__(
         self,
         target_id: str,
-        mountpath_digests: Sequence[int],
+        usable_lanes: Callable[[], Mapping[int, int]],
         journal: Journal,
         scheduler: Scheduler,
         on_tasks: Callable[[set[int]], None],
         on_exhausted: Callable[[Share], None],
     ) -> None:
         self._target_id = target_id
-        self._mountpath_digests = mountpath_digests
+        self._usable_lanes = usable_lanes
         self._journal = journal
         self._scheduler = scheduler
         self._on_tasks = on_tasks
@@ -100,34 +104,35 @@ class Feeder:
         return None
 
     def _feed(self, share: Share) -> None:
-        tasks, exhausted = self._expand(share) if share.spec.template else self._read(share)
-        if tasks:
-            share.scheduled += len(tasks)
-            self._on_tasks(self._scheduler.offer(self._place(share, tasks)))
+        tasks, cursor, exhausted = self._expand(share) if share.spec.template else self._read(share)
+        placed = self._place(share, tasks)
+        share.cursor = cursor
+        share.scheduled += len(placed)
+        if placed:
+            self._on_tasks(self._scheduler.offer(placed))
         if exhausted:
             share.exhausted = True
             self._on_exhausted(share)
 
-    def _expand(self, share: Share) -> tuple[list[TaskSpec], bool]:
+    def _expand(self, share: Share) -> tuple[list[TaskSpec], int, bool]:
         expansion = self._expansions.get(share.id)
         if expansion is None:
             expansion = self._expansions[share.id] = Expansion(share.spec, self._target_id)
         begin = share.cursor
         end = min(begin + CHUNK_NAMES, expansion.count)
         tasks = expansion.own_tasks(begin, end)
-        share.cursor = end
-        return self._without_ended(share, tasks, begin, end), end == expansion.count
+        return self._without_ended(share, tasks, begin, end), end, end == expansion.count
 
-    def _read(self, share: Share) -> tuple[list[TaskSpec], bool]:
+    def _read(self, share: Share) -> tuple[list[TaskSpec], int, bool]:
         sealed, seq = share.sealed, share.cursor
         if seq >= share.next_batch:
-            return [], sealed
+            return [], seq, sealed
         tasks = self._journal.call(lambda connection: records.read_batch(connection, share.number, seq))
-        share.cursor += 1
-        exhausted = sealed and share.cursor >= share.next_batch
+        exhausted = sealed and seq + 1 >= share.next_batch
         if not tasks:
-            return [], exhausted
-        return self._without_ended(share, tasks, tasks[0].position, tasks[-1].position + 1), exhausted
+            return [], seq + 1, exhausted
+        remaining = self._without_ended(share, tasks, tasks[0].position, tasks[-1].position + 1)
+        return remaining, seq + 1, exhausted
 
     def _without_ended(self, share: Share, tasks: list[TaskSpec], begin: int, end: int) -> list[TaskSpec]:
         if not share.has_history or not tasks:
@@ -136,8 +141,14 @@ class Feeder:
         return [task for task in tasks if task.position not in ended]
 
     def _place(self, share: Share, tasks: Sequence[TaskSpec]) -> list[Task]:
+        if not tasks:
+            return []
         digests = placement.digests(share.spec.bucket.uname, (task.name for task in tasks))
-        lanes = placement.owners(digests, self._mountpath_digests).tolist()
+        usable = self._usable_lanes()
+        if not usable:
+            raise DiskFailure("no mountpath can be used")
+        numbers = list(usable)
+        lanes = [numbers[owner] for owner in placement.owners(digests, list(usable.values())).tolist()]
         if share.spec.template:
             origin = origin_of(tasks[0].link)
             return [

@@ -137,7 +137,7 @@ class Journal:
         while True:
             try:
                 values = self._transact(group)
-            except Exception as error:  # whatever it is, the callers must hear of it and the thread must live
+            except (sqlite3.Error, HaulError, ValueError, TypeError, LookupError) as error:
                 self._roll_back()
                 full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
                 _log.exception("journal.commit_failed", entries=len(group))

@@ -73,6 +73,8 @@ class Lane:
         self._active: dict[Task, ObjectWriter | None] = {}
         self._cancellations: deque[tuple[Share, Callable[[], object]]] = deque()
         self._staged_count = 0
+        self._group = []
+        self._commit_due = 0.0
         self._committed_count = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
@@ -120,6 +122,10 @@ class Lane:
                 self._start_tasks()
                 for completion in self._engine.poll(self._poll_seconds()):
                     self._complete(completion)
+                if self._group and (len(self._group) >= 64 or not self._active or clock.monotonic() >= self._commit_due):
+                    group, self._group = self._group, []
+                    failed = self._committer._commit(group)
+                    self._committed([(staged, failed.get(staged)) for staged in group])
         except Exception:
             _log.exception("lane.died", lane=self._number)
             raise
@@ -130,6 +136,8 @@ class Lane:
             self._engine.close()
 
     def _poll_seconds(self) -> float:
+        if self._group:
+            return max(0.0, self._commit_due - clock.monotonic())
         due = self._scheduler.next_due(self._number, clock.monotonic())
         return _IDLE_SECONDS if due is None else min(due, _IDLE_SECONDS)
 
@@ -196,8 +204,9 @@ class Lane:
         except HaulError as error:
             self._retry_or_fail(task, error)
             return
-        self._staged_count += 1
-        self._committer.submit(staged, self._committed)
+        if not self._group:
+            self._commit_due = clock.monotonic() + 0.004
+        self._group.append(staged)
 
     def _committed(self, group: Sequence[tuple[Staged, HaulError | None]]) -> None:
         """On the committer's thread: a whole group has become durable, or has failed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
 from typing import TypeVar
@@ -39,7 +39,7 @@ class Downloads:
         scheduler: Scheduler,
         recorder: Recorder,
         lanes: Sequence[Lane],
-        mountpath_digests: Sequence[int],
+        usable_lanes: Callable[[], Mapping[int, int]],
         on_ended: Callable[[str], None],
     ) -> None:
         self._target_id = target_id
@@ -50,7 +50,7 @@ class Downloads:
         self._shares: dict[str, Share] = {}
         self._loop: asyncio.AbstractEventLoop
         self._recorder = recorder
-        self._feeder = Feeder(target_id, mountpath_digests, journal, scheduler, self._wake, recorder.end_if_complete)
+        self._feeder = Feeder(target_id, usable_lanes, journal, scheduler, self._wake, recorder.end_if_complete)
 
     async def start(self) -> None:
         """Replay the journal and go on with every share that was running."""

@@ -1,0 +1,121 @@
+"""The composition root of a target: the only module that builds its parts, starts them in order and stops them.
+
+What the parts do is left to them; `python -m target` runs this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+
+from common import web
+from common.clustermap import TARGET, Node
+from common.errors import InvalidRequest
+from common.lifecycle import TaskScope
+from common.nodeclient import NodeClient
+from target.api.intra import PREFIX as INTRA_PREFIX
+from target.api.intra import IntraApi
+from target.api.node import NodeApi
+from target.api.objects import ObjectsApi
+from target.config import TargetConfig
+from target.downloads.hosts import HostSettings
+from target.downloads.journal import Journal
+from target.downloads.lane import Lane, LaneSettings
+from target.downloads.recorder import Recorder
+from target.downloads.retry import RetryPolicy
+from target.downloads.scheduler import Scheduler
+from target.downloads.service import Downloads
+from target.membership import Membership
+from target.storage.store import Store
+from target.transfer.egress import EgressGuard
+from target.transfer.engine import Engine
+from target.transfer.request import TransferSettings
+
+
+class TargetNode:
+    """One target: storage, lanes, journal, membership and its HTTP surface."""
+
+    def __init__(self, config: TargetConfig) -> None:
+        self._name = f"t[{config.id}]"
+        self._scope = TaskScope()
+        self._client = NodeClient()
+        guard = EgressGuard([ipaddress.ip_network(cidr) for cidr in config.allow_origins])
+        self._store = Store(
+            config.mountpaths,
+            config.cluster_id,
+            config.id,
+            registry=config.data_dir / "mountpaths.json",
+            durability=config.durability,
+        )
+        self._journal = Journal(config.data_dir / "journal.db")
+        node = Node(
+            config.id,
+            TARGET,
+            config.public_url,
+            incarnation=secrets.randbits(53),
+            mountpaths=tuple(str(path) for path in config.mountpaths),
+        )
+        self._membership = Membership(node, config.proxies, self._client, self._store, guard)
+        self._downloads = self._build_downloads(config, guard)
+        self._intra = IntraApi(self._downloads, self._store, self._membership)
+        self._objects = ObjectsApi(self._store, self._name)
+        self._node_api = NodeApi(config.id, self._membership, self._store)
+        self.application = web.guarded(self._dispatch, self._name)
+
+    def _build_downloads(self, config: TargetConfig, guard: EgressGuard) -> Downloads:
+        scheduler = Scheduler(len(config.mountpaths), HostSettings(max_connections=config.max_connections_per_host))
+        recorder = Recorder(self._journal)
+        transfer_settings = TransferSettings(ca_file=str(config.ca_file or ""))
+        lanes = [
+            Lane(
+                number,
+                mountpath,
+                Engine(transfer_settings, guard),
+                committer,
+                scheduler,
+                recorder,
+                RetryPolicy(attempts=config.retry_attempts),
+                LaneSettings(max_transfers=config.max_transfers_per_lane),
+            )
+            for number, (mountpath, committer) in enumerate(
+                zip(self._store.mountpaths, self._store.committers, strict=True)
+            )
+        ]
+        return Downloads(config.id, self._journal, scheduler, recorder, lanes, self._usable_lanes, self._job_ended)
+
+    def _usable_lanes(self) -> dict[int, int]:
+        """Lanes whose mountpath can be used, with its digest."""
+        usable = set(self._store.usable)
+        return {
+            number: mountpath.digest for number, mountpath in enumerate(self._store.mountpaths) if mountpath in usable
+        }
+
+    def _job_ended(self, job_id: str) -> None:
+        self._scope.start(f"announce {job_id}", self._membership.announce_end(job_id))
+
+    async def start(self) -> None:
+        """Check the disks, replay the journal, join the cluster."""
+        await asyncio.to_thread(self._store.start)
+        await self._downloads.start()
+        self._scope.start("membership", self._membership.run(self._downloads))
+
+    async def stop(self) -> None:
+        """Stop reporting, park the downloads, flush and close."""
+        await self._scope.close()
+        await self._downloads.stop()
+        await asyncio.to_thread(self._store.stop)
+        await asyncio.to_thread(self._journal.stop)
+        await self._client.close()
+
+    async def _dispatch(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
+        path: str = scope["path"]
+        if path.startswith("/v1/objects/"):
+            await self._objects(scope, receive, send)
+        elif path.startswith(INTRA_PREFIX):
+            await self._intra(scope, receive, send)
+        elif path.startswith(("/v1/health", "/v1/daemon")):
+            await self._node_api(scope, receive, send)
+        else:
+            host, port = scope.get("client") or ("", 0)
+            raise InvalidRequest(f"invalid request URI: '{scope['method']} {path}' from {host}:{port}")

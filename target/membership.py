@@ -1,0 +1,128 @@
+"""A target's place in the cluster: it reports to a proxy every few seconds and takes over what it is told in return.
+
+Who is a member, and what follows from silence, is decided by the proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from common.clustermap import ClusterMap, Node
+from common.errors import HaulError, PeerError, Unavailable
+from common.names import Bucket
+from common.nodeclient import NodeClient
+from target.downloads.service import Downloads
+from target.storage.store import Store
+from target.transfer.egress import EgressGuard
+
+INTERVAL_SECONDS = 2.0
+_CALL_TIMEOUT_SECONDS = 5.0
+_log = structlog.get_logger("target.membership")
+
+
+class Membership:
+    """Keeps this target joined; `is_ready` once a proxy has accepted it."""
+
+    def __init__(
+        self,
+        node: Node,
+        proxies: Sequence[str],
+        client: NodeClient,
+        store: Store,
+        guard: EgressGuard,
+    ) -> None:
+        self._node = node
+        self._proxies = list(proxies)
+        self._client = client
+        self._store = store
+        self._guard = guard
+        self._swept = False
+        self._hurry = asyncio.Event()
+        self.cluster_map = ClusterMap()
+        self.is_ready = False
+
+    async def run(self, downloads: Downloads) -> None:
+        """Report for ever; a proxy that does not answer is followed by the next one."""
+        while True:
+            try:
+                await self.report_once()
+                await self._settle_undecided(downloads)
+            except HaulError as error:
+                _log.warning("membership.not_reported", error=error.message)
+            try:
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
+            self._hurry.clear()
+
+    async def report_once(self) -> None:
+        """One report to one proxy; raises PeerError when no proxy answers."""
+        body = {"node": self._node.to_wire(), "mountpaths": self._store.describe()}
+        answer = await self._ask_any("/intra/v1/nodes", body)
+        self.apply_cluster_map(answer["clustermap"])
+        await self.apply_buckets(answer["buckets"])
+        self.is_ready = True
+
+    def apply_cluster_map(self, plain: Mapping[str, Any]) -> None:
+        """Take over a cluster map, unless it is older than ours; downloads may never reach the cluster's own nodes."""
+        cluster_map = ClusterMap.from_wire(plain)
+        if cluster_map.version < self.cluster_map.version:
+            return
+        if cluster_map.version > self.cluster_map.version:
+            self._guard.deny_endpoints(_endpoints(cluster_map.nodes))
+        self.cluster_map = cluster_map
+
+    async def apply_buckets(self, table: Mapping[str, Any]) -> None:
+        """Once after the start, let go of the buckets that were destroyed while this target was away."""
+        if not self._swept:
+            self._swept = True
+            known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
+            await asyncio.to_thread(self._store.retain_buckets, known)
+
+    async def announce_end(self, job_id: str) -> None:
+        """Hint to a proxy that this target's share of a job has ended; a lost hint costs nothing but time."""
+        try:
+            await self._ask_any(f"/intra/v1/shares/{job_id}/finished", {"target": self._node.id})
+        except HaulError as error:
+            _log.warning("membership.end_not_announced", job=job_id, error=error.message)
+
+    async def _settle_undecided(self, downloads: Downloads) -> None:
+        """Ask about shares that nobody has started: the proxy that assigned them may have died."""
+        for job_id in downloads.undecided():
+            answer = await self._ask_any(f"/intra/v1/jobs/{job_id}/decision", {"target": self._node.id})
+            if answer["decision"] == "start":
+                await downloads.start_share(job_id)
+            else:
+                await downloads.drop(job_id)
+
+    async def _ask_any(self, path: str, body: object) -> Any:
+        last: PeerError = Unavailable("no proxy is configured")
+        for _ in range(len(self._proxies)):
+            try:
+                return await self._client.call(self._proxies[0], path, body, timeout_seconds=_CALL_TIMEOUT_SECONDS)
+            except PeerError as error:
+                last = error
+                self._proxies.append(self._proxies.pop(0))
+        raise last
+
+
+def _endpoints(nodes: Iterable[Node]) -> frozenset[tuple[str, int]]:
+    """Every address and port that a node's URLs can mean."""
+    endpoints: set[tuple[str, int]] = set()
+    for node in nodes:
+        for url in {node.url, node.public_url} - {""}:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            try:
+                found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+            except OSError:
+                continue
+            endpoints.update((str(address[4][0]), port) for address in found)
+    return frozenset(endpoints)

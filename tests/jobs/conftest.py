@@ -1,0 +1,27 @@
+"""One origin and one small cluster for each test module of whole jobs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Api, Cluster
+from tests.origin import Origin
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    root: Path = tmp_path_factory.mktemp("cluster")
+    with Cluster(root, targets=3, mountpaths=2, proxies=2, retry_attempts=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Api:
+    return cluster.api

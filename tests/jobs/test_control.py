@@ -1,0 +1,135 @@
+"""Jobs under way: status, list, abort, remove, limits and fairness, from any proxy."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import Api, Cluster
+from tests.origin import Gate, Origin
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def other(cluster: Cluster) -> Iterator[Api]:
+    api = Api(cluster.urls["p2"])
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def held(origin: Origin, request: pytest.FixtureRequest) -> Iterator[tuple[list[str], list[Gate]]]:
+    """Twelve links whose answers are held back until the gates are released."""
+    paths = [f"/{request.node.name}/{n:02}" for n in range(12)]
+    links = [origin.put(path, b"h" * 100) for path in paths]
+    gates = [origin.gate(path) for path in paths]
+    yield links, gates
+    for gate in gates:
+        gate.release()
+
+
+def test_a_running_job_shows_its_current_tasks(api: Api, held: tuple[list[str], list[Gate]]) -> None:
+    links, gates = held
+    job = api.download(type="multi", objects=links, description="under way")
+    status = wait_for(lambda: s if len((s := api.status(job)).get("current_tasks", [])) == 12 else None)
+    assert [task["name"] for task in status["current_tasks"]] == [f"{n:02}" for n in range(12)]
+    assert status["finished_time"] == "1970-01-01T00:00:00Z"
+    assert (status["total"], status["scheduled_cnt"], status["finished_cnt"]) == (12, 12, 0)
+    for gate in gates:
+        gate.release()
+    status = api.finished(job)
+    assert status["finished_cnt"] == 12
+    assert "current_tasks" not in status
+    assert status["started_time"] <= status["finished_time"]
+
+
+def test_all_proxies_answer_alike(api: Api, other: Api, held: tuple[list[str], list[Gate]]) -> None:
+    links, gates = held
+    job = other.download(type="multi", objects=links[:3], description="alike")
+    wait_for(lambda: len(api.status(job).get("current_tasks", [])) == 3)
+    assert api.call("GET", "/v1/download", {"regex": "^alike$"}).json()[0]["id"] == job
+    for gate in gates:
+        gate.release()
+    assert api.finished(job) == other.finished(job)
+    assert other.call("GET", "/v1/download").json() == api.call("GET", "/v1/download", {}).json()
+
+
+def test_abort_drops_what_runs_and_remove_forgets(api: Api, other: Api, held: tuple[list[str], list[Gate]]) -> None:
+    links, _ = held
+    job = api.download(type="multi", bucket={"name": "aborted"}, objects=links)
+    wait_for(lambda: len(api.status(job).get("current_tasks", [])) == 12)
+    running = api.call("DELETE", "/v1/download/remove", {"id": job})
+    assert (running.status_code, running.json()["message"]) == (400, f'job "{job}" is still running')
+    for _ in range(2):
+        assert other.call("DELETE", "/v1/download/abort", {"id": job}).status_code == 200
+    status = api.finished(job)
+    assert status["aborted"]
+    assert "current_tasks" not in status
+    assert api.list("aborted") == []
+    assert other.call("DELETE", "/v1/download/remove", {"id": job}).status_code == 200
+    for method, path in (("GET", ""), ("DELETE", "/abort"), ("DELETE", "/remove")):
+        gone = api.call(method, f"/v1/download{path}", {"id": job})
+        assert (gone.status_code, gone.json()["tcode"]) == (404, "ErrNotFound")
+
+
+def test_list_by_regular_expression_and_activity(api: Api, held: tuple[list[str], list[Gate]]) -> None:
+    links, gates = held
+    done = api.download(type="multi", objects=[], description="regex 7 done")
+    running = api.download(type="multi", objects=links[:1], description="regex 7 running")
+    api.finished(done)
+
+    def listed(**body: object) -> list[str]:
+        return sorted(job["id"] for job in api.call("GET", "/v1/download", body).json())
+
+    assert listed(regex="^regex [0-9]") == sorted([done, running])
+    assert listed(regex="^regex [0-9]", only_active_tasks=True) == [running]
+    assert listed(regex="nothing like it") == []
+    for gate in gates:
+        gate.release()
+    for bad in ("[(", "\\d+", "(a"):
+        response = api.call("GET", "/v1/download", {"regex": bad})
+        assert response.status_code == 400
+        assert "error parsing regexp" in response.json()["message"]
+
+
+def test_limit_of_connections_is_per_target(api: Api, origin: Origin, held: tuple[list[str], list[Gate]]) -> None:
+    links, gates = held
+    job = api.download(type="multi", bucket={"name": "limited"}, objects=links, limits={"connections": 1})
+    owners = wait_for(lambda: t if len(t := api.status(job).get("current_tasks", [])) == 3 else None)
+    asked = sum(origin.count(f"/{link.split('/', 3)[3]}") for link in links)
+    assert len(owners) == asked == 3
+    for gate in gates:
+        gate.release()
+    assert api.finished(job)["finished_cnt"] == 12
+
+
+def test_a_large_job_does_not_hold_up_a_small_one(api: Api, origin: Origin) -> None:
+    origin.serve_pattern("/fair/", lambda path: path.encode())
+    large = api.download(
+        type="range", bucket={"name": "large"}, template=origin.url("/fair/{000000..019999}"), description="large"
+    )
+    small = api.download(type="range", bucket={"name": "small"}, template=origin.url("/fair/s{0..2}"))
+    assert api.finished(small)["finished_cnt"] == 3
+    assert api.status(large, only_active_tasks=True)["finished_time"].startswith("1970")
+    assert api.finished(large)["finished_cnt"] == 20000
+
+
+def test_bytes_per_hour_hold_a_job_back(api: Api, origin: Origin) -> None:
+    link = origin.put("/budget", bytes(200_000))
+    job = api.download(type="single", link=link, limits={"connections": 0, "bytes_per_hour": 36_000_000})
+    (task,) = wait_for(lambda: t if (t := api.status(job).get("current_tasks")) and t[0]["downloaded"] != "0" else None)
+    assert 0 < int(task["downloaded"]) < 100_000
+    api.call("DELETE", "/v1/download/abort", {"id": job})
+    assert api.finished(job)["aborted"]
+
+
+def test_ended_tasks_come_in_pages(api: Api, origin: Origin) -> None:
+    origin.serve_pattern("/paged/", lambda path: path.encode())
+    job = api.download(type="range", template=origin.url("/paged/{000..249}"))
+    api.finished(job)
+    names: list[str] = []
+    after = -1
+    while after is not None:
+        page = api.status(job, tasks_limit=100, tasks_after=after)
+        names += [task["name"] for task in page["finished_tasks"]]
+        after = page.get("tasks_next")
+    assert names == [f"{n:03}" for n in range(250)]
