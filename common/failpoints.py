@@ -32,6 +32,8 @@ NAMES = frozenset(
         "bucket.after_create",
         "bucket.before_destroy",
         "bucket.after_destroy",
+        "journal.before_commit",
+        "journal.after_commit",
     }
 )
 """Every failpoint of the code base; one that is not listed cannot be armed."""

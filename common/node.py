@@ -98,6 +98,7 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=_DRAIN_SECONDS,

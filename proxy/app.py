@@ -50,7 +50,9 @@ class ProxyNode:
         self._membership = Membership(own, self._store, peers, self._scope, config.keep_alive_seconds)
         self._buckets = Buckets(self._store, self._membership, peers)
         self._jobs = JobStore(self._store)
-        self._downloads = Downloads(self._jobs, self._buckets, self._membership, peers, self._scope)
+        self._downloads = Downloads(
+            self._jobs, self._buckets, self._membership, peers, self._scope, config.decision_grace_seconds
+        )
         self._listing = Listing(self._membership, peers)
         self._redirects = ObjectRedirects(self._buckets, self._membership)
         self._intra = IntraApi(self._membership, self._buckets, self._downloads)

@@ -22,6 +22,9 @@ class ProxyConfig(Settings):
     data_dir: Path = Field(description="Lock of this proxy.")
     meta_store: str = Field(description="Where the cluster's state is kept: `sqlite:PATH`, one for all proxies.")
     keep_alive_seconds: float = Field(2.0, gt=0, description="How often nodes report; three missed ones mean offline.")
+    decision_grace_seconds: float = Field(
+        5.0, ge=0, description="How long a target's share lies unstarted, at least, before an unknown job is given up."
+    )
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest body of a download request.")
 
     @field_validator("meta_store")

@@ -91,6 +91,8 @@ class Membership:
 
     async def start(self) -> None:
         """Read the map, join it, and keep following; raises Unavailable when the store does."""
+        for item in (await self._store.list(NODES_PREFIX)).items:
+            self._online.add(item.key.removeprefix(NODES_PREFIX))
         await self.join(self._own)
         self._scope.start("membership keep-alive", self._keep_alive())
         self._scope.start("membership map", follow(self._store, MAP_KEY, self._on_map_event))

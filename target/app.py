@@ -26,6 +26,7 @@ from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
 from target.downloads.service import Downloads
+from target.downloads.turns import Turns
 from target.membership import Membership
 from target.storage.store import Store
 from target.transfer.egress import EgressGuard
@@ -67,6 +68,7 @@ class TargetNode:
         scheduler = Scheduler(len(config.mountpaths), HostSettings(max_connections=config.max_connections_per_host))
         recorder = Recorder(self._journal)
         transfer_settings = TransferSettings(ca_file=str(config.ca_file or ""))
+        turns = Turns()
         lanes = [
             Lane(
                 number,
@@ -77,6 +79,7 @@ class TargetNode:
                 recorder,
                 RetryPolicy(attempts=config.retry_attempts),
                 LaneSettings(max_transfers=config.max_transfers_per_lane),
+                turns,
             )
             for number, (mountpath, committer) in enumerate(
                 zip(self._store.mountpaths, self._store.committers, strict=True)

@@ -163,7 +163,8 @@ def router(routes: BucketRoutes) -> APIRouter:
     api.add_api_route(one, routes.create, methods=["POST"], openapi_extra=_example("create-bck"))
     api.add_api_route(one, routes.destroy, methods=["DELETE"], openapi_extra=destroying)
     api.add_api_route(one, routes.head, methods=["HEAD"])
-    api.add_api_route(one, routes.update, methods=["PATCH", "PUT"], openapi_extra=_example("set-bprops", {}))
+    api.add_api_route(one, routes.update, methods=["PATCH"], openapi_extra=_example("set-bprops", {}))
+    api.add_api_route(one, routes.update, methods=["PUT"], include_in_schema=False)
     return api
 
 

@@ -5,6 +5,7 @@ What a record means is decided in `proxy.downloads.records`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -20,12 +21,15 @@ from common.metastore.base import (
     Resync,
     compare_and_set,
     create,
+    put,
 )
 from proxy.downloads.records import JobRecord, dropped
 
 PREFIX = "jobs/"
+_PLANNING_PREFIX = "planning/"
 _JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}\Z")
 _TOMBSTONE_SECONDS = 86_400.0
+_PLANNING_SECONDS = 30.0
 _ATTEMPTS = 50
 
 
@@ -49,12 +53,30 @@ class JobStore:
         current = result.current.get(PREFIX + record.id)
         return record if result.succeeded or current is None else JobRecord.unpack(current.value)
 
-    async def decide(self, job_id: str) -> JobRecord:
-        """The job, or from now on and for a day the tombstone that keeps it from being committed."""
+    async def find(self, job_id: str) -> JobRecord | None:
+        """The job or its tombstone, None when there is neither; raises Unavailable."""
         try:
             return (await self._read(job_id))[0]
         except JobNotFound:
-            pass
+            return None
+
+    async def is_planned(self, job_id: str) -> bool:
+        """Whether some proxy is still planning the job."""
+        return await self._store.get(_planning_key(job_id)) is not None
+
+    async def announce(self, job_id: str) -> None:
+        """Tell the other proxies that a job is being planned, until the calling task is cancelled."""
+        lease = await self._store.grant(_PLANNING_SECONDS)
+        try:
+            await put(self._store, _planning_key(job_id), b"", lease.id)
+            while True:
+                await asyncio.sleep(_PLANNING_SECONDS / 3)
+                await self._store.keep_alive(lease.id)
+        finally:
+            await self._store.revoke(lease.id)
+
+    async def drop(self, job_id: str) -> JobRecord:
+        """Keep a job from being committed, for a day; returns what is there: the tombstone, or the job after all."""
         lease = await self._store.grant(_TOMBSTONE_SECONDS)
         result = await create(self._store, _key(job_id), dropped(job_id).pack(), lease.id)
         current = result.current.get(_key(job_id))
@@ -114,6 +136,10 @@ class JobStore:
         if item is None:
             raise JobNotFound(job_id)
         return JobRecord.unpack(item.value), item.mod_revision
+
+
+def _planning_key(job_id: str) -> str:
+    return _PLANNING_PREFIX + _key(job_id).removeprefix(PREFIX)
 
 
 def _key(job_id: str) -> str:

@@ -18,7 +18,7 @@ import structlog
 
 from common import clock
 from common.clustermap import NoTargets
-from common.errors import HaulError, InvalidRequest, JobNotFound, Unavailable
+from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError, Unavailable
 from common.lifecycle import TaskScope
 from proxy.buckets import Buckets
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
@@ -36,6 +36,8 @@ _ALPHABET = string.ascii_letters + string.digits + "_-"
 _THREAD_BODY_BYTES = 256 * 1024
 """Larger bodies are parsed and planned in a thread, so that nobody else has to wait for them."""
 _TELL_SECONDS = 5.0
+_ANNOUNCE_AFTER_SECONDS = 1.0
+_MAX_ASKED = 10_000
 _log = structlog.get_logger("proxy.downloads")
 
 
@@ -49,6 +51,7 @@ class Downloads:
         membership: Membership,
         peers: Peers,
         scope: TaskScope,
+        decision_grace_seconds: float,
     ) -> None:
         self._jobs = jobs
         self._buckets = buckets
@@ -57,7 +60,9 @@ class Downloads:
         self._scope = scope
         self._assigner = Assigner(peers)
         self._gathering = Gathering(membership, peers)
+        self._decision_grace_seconds = decision_grace_seconds
         self._planning: set[str] = set()
+        self._asked: dict[str, float] = {}
         self._collecting: set[str] = set()
         self._settling: set[str] = set()
 
@@ -71,15 +76,25 @@ class Downloads:
         job_id = new_job_id()
         planned = await self._plan(job_id, request, bucket.id, in_thread=is_large)
         self._planning.add(job_id)
+        announcement = self._scope.start(f"announce {job_id}", self._announce(job_id))
         try:
             await self._assign_and_commit(planned)
         finally:
+            announcement.cancel()
             self._planning.discard(job_id)
         return job_id
 
     async def _plan(self, job_id: str, request: DownloadRequest, bucket_id: int, *, in_thread: bool) -> Plan:
         arguments = (job_id, request, bucket_id, self._membership.map)
         return await asyncio.to_thread(plan, *arguments) if in_thread else plan(*arguments)
+
+    async def _announce(self, job_id: str) -> None:
+        """Most jobs are committed before anybody could ask; only a job that takes longer is worth a write."""
+        await asyncio.sleep(_ANNOUNCE_AFTER_SECONDS)
+        try:
+            await self._jobs.announce(job_id)
+        except PeerError as error:
+            _log.warning("downloads.not_announced", job=job_id, error=error.message)
 
     async def _assign_and_commit(self, planned: Plan) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
@@ -149,10 +164,21 @@ class Downloads:
 
     async def decide(self, job_id: str) -> str:
         """A target holds a share that was never started: `start` or `drop`. Raises Unavailable while it is planned."""
-        if job_id in self._planning:
-            raise Unavailable(f"job {job_id} is still being assigned")
-        record = await self._jobs.decide(job_id)
+        record = await self._jobs.find(job_id)
+        if record is None:
+            await self._check_abandoned(job_id)
+            record = await self._jobs.drop(job_id)
+        self._asked.pop(job_id, None)
         return "drop" if record.gone or record.aborted_ns or record.is_finished else "start"
+
+    async def _check_abandoned(self, job_id: str) -> None:
+        """Raise Unavailable while the job may still be committed: a proxy plans it, or may not have said so yet."""
+        asked = self._asked.setdefault(job_id, clock.monotonic())
+        while len(self._asked) > _MAX_ASKED:
+            self._asked.pop(next(iter(self._asked)))
+        is_early = clock.monotonic() - asked < self._decision_grace_seconds
+        if is_early or job_id in self._planning or await self._jobs.is_planned(job_id):
+            raise Unavailable(f"job {job_id} is not decided yet")
 
     def share_finished(self, job_id: str) -> None:
         """A target says that its share has ended: see whether the job has."""

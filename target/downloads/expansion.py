@@ -48,10 +48,11 @@ class Expansion:
 def _names_template(links: Template, subdir: str) -> Template | None:
     """A template that expands to the names directly, where every name is the plain last component of its link.
 
-    None when escapes, queries or a range before the last slash make the general way necessary.
+    None when escapes, queries, schemes or a range before the last slash make the general way necessary.
     """
     directory, _, basename = links.text.rpartition("/")
-    if any(mark in links.text for mark in "%?#") or "{" in directory or "{" not in basename:
+    unusual = any(mark in links.text for mark in "%?#") or any(mark in subdir for mark in "%?#:{}")
+    if unusual or subdir.startswith("//") or "{" in directory or "{" not in basename:
         return None
     names = parse_template(join_subdir(subdir, basename))
     normalize_object_name(next(names.expand(0, 1)))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 import structlog
 
+from common import failpoints
 from common.errors import DiskFailure, HaulError, NoSpace
 from common.shares import JobSpec, TaskProgress, TaskSpec
 from target.downloads.share import Share, State
@@ -154,7 +155,9 @@ class Journal:
     def _transact(self, group: Sequence[_Entry]) -> list[Any]:
         self._connection.execute("BEGIN IMMEDIATE")
         values = [entry.work(self._connection) for entry in group]
+        failpoints.hit("journal.before_commit")
         self._connection.execute("COMMIT")
+        failpoints.hit("journal.after_commit")
         return values
 
     def _roll_back(self) -> None:

@@ -26,6 +26,7 @@ from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share
 from target.downloads.task import FAILED, FINISHED, SKIPPED, Result, Task
+from target.downloads.turns import Turns
 from target.storage.committer import Committer
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Mountpath
@@ -34,6 +35,9 @@ from target.transfer.engine import Engine
 from target.transfer.request import Completion, FetchError, FetchRequest, Receipt, ResponseHead
 
 _IDLE_SECONDS = 60.0
+_BUSY_TRANSFERS = 8
+_GROUP = 64
+_GATHER_SECONDS = 0.004
 _log = structlog.get_logger("target.lane")
 
 
@@ -58,6 +62,7 @@ class Lane:
         recorder: Recorder,
         policy: RetryPolicy,
         settings: LaneSettings,
+        turns: Turns,
     ) -> None:
         self._number = number
         self._mountpath = mountpath
@@ -67,14 +72,16 @@ class Lane:
         self._recorder = recorder
         self._policy = policy
         self._settings = settings
+        self._turns = turns
+        self._syncs = True
         self._feeder: Feeder
         self._wake_lanes: Callable[[set[int]], None]
         self._random = random.Random()  # noqa: S311 - jitter needs no cryptography
         self._active: dict[Task, ObjectWriter | None] = {}
         self._cancellations: deque[tuple[Share, Callable[[], object]]] = deque()
+        self._group: list[Staged] = []
+        self._group_due = 0.0
         self._staged_count = 0
-        self._group = []
-        self._commit_due = 0.0
         self._committed_count = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
@@ -86,6 +93,7 @@ class Lane:
         """Start the thread; `wake_lanes` is given numbers of other lanes."""
         self._feeder = feeder
         self._wake_lanes = wake_lanes
+        self._syncs = self._mountpath.syncs
         self._thread.start()
 
     def stop(self) -> None:
@@ -118,26 +126,28 @@ class Lane:
     def _run(self) -> None:
         try:
             while not self._stopping:
+                self._engine.wait(self._wait_seconds())
+                turn = self._turns.take() if len(self._active) >= _BUSY_TRANSFERS else None
+                for completion in self._engine.collect():
+                    self._complete(completion)
                 self._cancel_requested()
                 self._start_tasks()
-                for completion in self._engine.poll(self._poll_seconds()):
-                    self._complete(completion)
-                if self._group and (len(self._group) >= 64 or not self._active or clock.monotonic() >= self._commit_due):
-                    group, self._group = self._group, []
-                    failed = self._committer._commit(group)
-                    self._committed([(staged, failed.get(staged)) for staged in group])
+                self._commit_group()
+                if turn is not None:
+                    self._turns.give_back(turn)
         except Exception:
             _log.exception("lane.died", lane=self._number)
             raise
         finally:
+            self._commit_group()
             for writer in self._active.values():
                 if writer is not None:
                     writer.discard()
             self._engine.close()
 
-    def _poll_seconds(self) -> float:
+    def _wait_seconds(self) -> float:
         if self._group:
-            return max(0.0, self._commit_due - clock.monotonic())
+            return max(0.0, self._group_due - clock.monotonic())
         due = self._scheduler.next_due(self._number, clock.monotonic())
         return _IDLE_SECONDS if due is None else min(due, _IDLE_SECONDS)
 
@@ -204,12 +214,24 @@ class Lane:
         except HaulError as error:
             self._retry_or_fail(task, error)
             return
+        self._staged_count += 1
+        if self._syncs or writer.is_streamed:
+            self._committer.submit(staged, self._committed)
+            return
         if not self._group:
-            self._commit_due = clock.monotonic() + 0.004
+            self._group_due = clock.monotonic() + _GATHER_SECONDS
         self._group.append(staged)
 
+    def _commit_group(self) -> None:
+        """Where nothing is synced, commit here: another thread would cost more than it saves."""
+        full = len(self._group) >= _GROUP or not self._active
+        if self._group and (full or clock.monotonic() >= self._group_due):
+            group, self._group = self._group, []
+            failed = self._committer.commit(group)
+            self._committed([(staged, failed.get(staged)) for staged in group])
+
     def _committed(self, group: Sequence[tuple[Staged, HaulError | None]]) -> None:
-        """On the committer's thread: a whole group has become durable, or has failed."""
+        """On the thread that commits: a whole group has become durable, or has failed."""
         was_full = self._uncommitted >= self._settings.max_staged
         end_ns = clock.unix_ns()
         results = []

@@ -51,6 +51,7 @@ class Committer:
         self._queue: SimpleQueue[tuple[Staged, Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._sync_everything = False
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Committer {self._mountpath.id}: {self._queue.qsize()} waiting>"
@@ -80,7 +81,7 @@ class Committer:
             group, stopping = self._next_group()
             if not group:
                 continue
-            outcomes = self._commit_surely([staged for staged, _ in group])
+            outcomes = self.commit([staged for staged, _ in group])
             shares: dict[Done, list[Outcome]] = {}
             for staged, done in group:
                 shares.setdefault(done, []).append((staged, outcomes.get(staged)))
@@ -104,9 +105,11 @@ class Committer:
                 return group, False
         return group, True
 
-    def _commit_surely(self, group: list[Staged]) -> dict[Staged, HaulError]:
+    def commit(self, group: list[Staged]) -> dict[Staged, HaulError]:
+        """Commit a group on the caller's thread; the errors of those that failed. Waits for a group under way."""
         try:
-            return self._commit(group)
+            with self._lock:
+                return self._commit(group)
         except Exception as error:  # noqa: BLE001 - the thread must go on, and callers must be told
             _log.exception("commit.failed", mountpath=self._mountpath.id)
             failure = DiskFailure(f"mountpath {self._mountpath.id}: commit failed ({type(error).__name__})")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import msgpack
 
+from common.errors import HaulError
 from common.names import Bucket
 from target.storage import layout
 from target.storage.kernel import DIRECTORY, open_beneath, try_open_beneath
@@ -36,9 +37,14 @@ class BucketDirectory:
         return f"<BucketDirectory {self.bucket.cname} {self.bucket_id}{' destroyed' if self.destroyed else ''}>"
 
     def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the disk, when nobody can be using this any more."""
         for descriptor in (self.fd, self.work_fd):
-            with contextlib.suppress(OSError):
+            if descriptor >= 0:
                 os.close(descriptor)
+        self.fd = self.work_fd = -1
 
     def sweep_work_files(self) -> int:
         """Remove what a crash left half-written; returns how many. Only before anything is written."""
@@ -92,7 +98,7 @@ def find_buckets(root: int) -> Iterator[Bucket]:
 
 
 def _bucket(name: str, provider: str, namespace: str) -> Iterator[Bucket]:
-    with contextlib.suppress(ValueError, Exception):
+    with contextlib.suppress(HaulError):
         yield Bucket.parse_namespace(name, provider, namespace)
 
 

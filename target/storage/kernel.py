@@ -59,6 +59,8 @@ def try_open_beneath(directory: int, path: bytes, flags: int, *, cached: bool = 
         if opened >= 0:
             return opened
         number = ctypes.get_errno()
+        if cached and number == errno.EINVAL:  # before Linux 5.12 nothing can be asked without waiting
+            return -errno.EAGAIN
         if number != errno.EINTR:
             return -number
 

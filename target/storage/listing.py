@@ -81,6 +81,12 @@ class Listings:
             self._keep(uuid, walk._replace(last=entries[-1].name))
         return entries
 
+    def forget(self, bucket: Bucket | None = None) -> None:
+        """Let go of the walks of a bucket that is no more, or of all: they hold its directories open."""
+        with self._lock:
+            for uuid in [uuid for uuid, walk in self._walks.items() if bucket in (None, walk.asked[0])]:
+                del self._walks[uuid]
+
     def _take(self, uuid: str) -> _Walk | None:
         with self._lock:
             return self._walks.pop(uuid, None)

@@ -129,6 +129,8 @@ class Mountpath:
 
     def close(self) -> None:
         """Let go of the disk; nothing may use the mountpath any more."""
+        for directory in self._buckets.values():
+            directory.close()
         self._buckets.clear()
         for descriptor in (self.root, self._trash):
             if descriptor >= 0:
@@ -157,6 +159,11 @@ class Mountpath:
         """Make everything on this file system durable, if that is wanted; raises OSError."""
         if self.durability is Durability.POWER_LOSS:
             syncfs(self.root)
+
+    @property
+    def syncs(self) -> bool:
+        """Whether a commit waits for a disk."""
+        return self.durability is Durability.POWER_LOSS and not self.in_memory
 
     def space(self) -> Space:
         """Size and free bytes of the file system; raises DiskError."""
@@ -291,9 +298,9 @@ class Mountpath:
         """A descriptor of the provider's or the namespace's directory, made when it is missing."""
         current = os.dup(self.root)
         for component in path.split(b"/"):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(component, 0o700, dir_fd=current)
             try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(component, 0o700, dir_fd=current)
                 following = open_beneath(current, component, DIRECTORY)
             finally:
                 os.close(current)

@@ -93,6 +93,7 @@ class Store:
         for committer in self.committers:
             committer.stop()
         self._used = ((), ())
+        self._listings.forget()
         for mountpath in self.mountpaths:
             mountpath.close()
 
@@ -238,6 +239,7 @@ class Store:
         """Make an incarnation of a bucket, and older ones, vanish durably; freeing the space follows by itself."""
         for mountpath in self.usable:
             mountpath.destroy_bucket(bucket, bucket_id)
+        self._listings.forget(bucket)
         self._trash_wanted.set()
 
     def retain_buckets(self, known: Mapping[Bucket, int]) -> None:

@@ -123,6 +123,11 @@ class ObjectWriter:
             self._spill()
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether the object was too large to be gathered in memory."""
+        return self.size > IN_MEMORY_BYTES
+
+    @property
     def checksum(self) -> str:
         """xxh64 of everything so far, 16 hex digits."""
         self._absorb()

@@ -52,14 +52,17 @@ class Engine:
         self._by_token[token] = transfer
         self._reactor.add(transfer.curl)
 
-    def poll(self, timeout_seconds: float) -> list[Completion]:
+    def wait(self, timeout_seconds: float) -> None:
         if self._completions:
             timeout_seconds = 0.0
         elif self._by_token:
             timeout_seconds = min(timeout_seconds, max(0.0, self._next_sweep_at - monotonic()))
         if self._paused:
             timeout_seconds = min(timeout_seconds, self._resume())
-        self._reactor.turn(timeout_seconds)
+        self._reactor.wait(timeout_seconds)
+
+    def collect(self) -> list[Completion]:
+        self._reactor.turn()
         for curl, code, message in self._reactor.finished():
             self._conclude(self._by_curl[curl], code, message)
         now = monotonic()
@@ -68,6 +71,10 @@ class Engine:
             self._sweep(now)
         completions, self._completions = self._completions, []
         return completions
+
+    def poll(self, timeout_seconds: float) -> list[Completion]:
+        self.wait(timeout_seconds)
+        return self.collect()
 
     def cancel(self, token: object) -> None:
         transfer = self._by_token.get(token)

@@ -112,9 +112,15 @@ class MemoryEngine:
         self._fetches[token] = _Fetch(request, sink, self._clock(), request.url)
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
+        self.wait(timeout_seconds)
+        return self.collect()
+
+    def wait(self, timeout_seconds: float) -> None:
         if all(self._origin.held(fetch.url) for fetch in self._fetches.values()):
             self._woken.wait(min(timeout_seconds, self._settings.sweep_interval_seconds))
         self._woken.clear()
+
+    def collect(self) -> list[Completion]:
         completions = []
         for token, fetch in list(self._fetches.items()):
             result = self._step(fetch)

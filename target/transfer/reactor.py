@@ -30,6 +30,7 @@ class Reactor:
         self._wake_lock = threading.Lock()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._idle_fds: set[int] = set()
+        self._ready: list[tuple[int, int]] = []
         self._timer_due_at: float | None = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections_kept)
@@ -42,20 +43,25 @@ class Reactor:
     def remove(self, curl: pycurl.Curl) -> None:
         self._multi.remove_handle(curl)
 
-    def turn(self, timeout_seconds: float) -> None:
-        """Do what is due, then wait at most this long for sockets and do what they allow."""
-        if self._run_timer():
-            timeout_seconds = 0.0
-        elif self._timer_due_at is not None:
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until `turn` has something to do, at most this long."""
+        if self._timer_due_at is not None:
             timeout_seconds = min(timeout_seconds, max(0.0, self._timer_due_at - monotonic()))
         self._forget_idle()
+        self._ready = self._epoll.poll(timeout_seconds, _MAX_EVENTS)
+
+    def turn(self) -> None:
+        """Do what is due and what the sockets allow."""
+        self._run_timer()
         action = self._multi.socket_action
-        for fd, events in self._epoll.poll(timeout_seconds, _MAX_EVENTS):
+        ready, self._ready = self._ready, []
+        for fd, events in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
             else:
-                ready = (_READABLE if events & ~select.EPOLLOUT else 0) | (_WRITABLE if events & select.EPOLLOUT else 0)
-                action(fd, ready)
+                readable = _READABLE if events & ~select.EPOLLOUT else 0
+                writable = _WRITABLE if events & select.EPOLLOUT else 0
+                action(fd, readable | writable)
         self._run_timer()
 
     def finished(self) -> Iterator[tuple[pycurl.Curl, int, str]]:
@@ -81,12 +87,10 @@ class Reactor:
             os.close(self._wake_fd)
             self._wake_fd = -1
 
-    def _run_timer(self) -> bool:
-        if self._timer_due_at is None or self._timer_due_at > monotonic():
-            return False
-        self._timer_due_at = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        return True
+    def _run_timer(self) -> None:
+        if self._timer_due_at is not None and self._timer_due_at <= monotonic():
+            self._timer_due_at = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def _on_timer(self, milliseconds: int) -> None:
         if milliseconds > 0:

@@ -138,8 +138,14 @@ class TransferEngine(Protocol):
     def start(self, token: object, request: FetchRequest, sink: SinkFactory) -> None:
         """Begin a fetch; exactly one completion with this token follows unless it is cancelled."""
 
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until `collect` has something to do; moves no bytes and may return before the time is up."""
+
+    def collect(self) -> list[Completion]:
+        """Move bytes; returns what has ended, possibly nothing."""
+
     def poll(self, timeout_seconds: float) -> list[Completion]:
-        """Move bytes; returns what has ended, possibly nothing and possibly before the time is up."""
+        """`wait`, then `collect`."""
 
     def cancel(self, token: object) -> None:
         """Forget a fetch: its sink gets no more bytes and no completion is delivered. Unknown tokens are fine."""

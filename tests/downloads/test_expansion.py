@@ -43,6 +43,13 @@ def test_names_follow_the_dialect(template: str, name: str) -> None:
     assert Expansion(spec_of(template), "t1").names(0, 1) == [name]
 
 
+@pytest.mark.parametrize(
+    ("subdir", "name"), [("a%20b", "a b/o1"), ("{1..3}", "{1..3}/o1"), ("http://z", "/z/o1"), ("//x", "/x/o1")]
+)
+def test_a_subdir_is_no_template_and_is_normalised_like_a_name(subdir: str, name: str) -> None:
+    assert Expansion(spec_of("http://h/o{1..2}", subdir), "t1").names(0, 1) == [name]
+
+
 def test_a_name_that_cannot_be_used_is_refused() -> None:
     with pytest.raises(InvalidName):
         Expansion(spec_of("http://h/x{1..2}", "../.."), "t1")

@@ -17,6 +17,7 @@ from common import clock
 from common.lifecycle import TaskScope
 from common.node import Node as ServedNode
 from common.node import listen, serve
+from common.nodeclient import NodeClient
 from proxy.app import ProxyNode
 from proxy.config import ProxyConfig
 from tests.proxy.standin import StandIn
@@ -108,8 +109,9 @@ async def cluster(
     scope = TaskScope()
     proxy_servers = [Server.bind() for _ in range(proxies)]
     servers = {f"t{number}": Server.bind() for number in range(1, targets + 1)}
+    client = NodeClient()
     urls = [server.url for server in proxy_servers]
-    standins = {node_id: StandIn(node_id, server.url, urls) for node_id, server in servers.items()}
+    standins = {node_id: StandIn(node_id, server.url, urls, client) for node_id, server in servers.items()}
     nodes = [
         ProxyNode(
             ProxyConfig(
@@ -125,7 +127,7 @@ async def cluster(
         )
         for number, server in enumerate(proxy_servers, start=1)
     ]
-    http = httpx.AsyncClient(trust_env=False, timeout=30.0)
+    http = httpx.AsyncClient(trust_env=False, verify=False, timeout=30.0)
     running = Cluster(proxy_servers, servers, standins, http)
     try:
         for server, node in zip(proxy_servers, nodes, strict=True):
@@ -140,6 +142,7 @@ async def cluster(
         yield running
     finally:
         await http.aclose()
+        await client.close()
         await asyncio.gather(*(server.stop() for server in (*servers.values(), *proxy_servers)))
         assert await scope.close() == []
 

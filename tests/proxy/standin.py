@@ -6,6 +6,7 @@ byte budget), `/err404/` and the like end with an error.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,9 +50,9 @@ class Share:
 
 
 class StandIn:
-    """One target; `calls` records what proxies asked."""
+    """One target; `calls` records what proxies asked, a closed `gate` makes them wait."""
 
-    def __init__(self, node_id: str, url: str, proxies: list[str]) -> None:
+    def __init__(self, node_id: str, url: str, proxies: list[str], client: NodeClient) -> None:
         self.node = Node(node_id, TARGET, url, incarnation=clock.unix_ns(), mountpaths=(f"/{node_id}/mp1",))
         self.proxies = proxies
         self.shares: dict[str, Share] = {}
@@ -60,14 +61,16 @@ class StandIn:
         self.buckets: dict[str, Any] = {}
         self.calls: list[str] = []
         self.refusals: dict[str, str] = {}
-        self.client = NodeClient()
+        self.client = client
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.application = web.guarded(self._serve, f"t[{node_id}]")
 
     async def start(self) -> None:
         """Nothing: a test says when to report."""
 
     async def stop(self) -> None:
-        await self.client.close()
+        """Nothing either."""
 
     async def report(self, proxy: int = 0) -> None:
         body = {"node": self.node.to_wire(), "mountpaths": []}
@@ -105,6 +108,7 @@ class StandIn:
         if path.startswith("/v1/objects/"):
             await web.answer(send, 200, path.encode())
             return
+        await self.gate.wait()
         for prefix, text in self.refusals.items():
             if path.startswith(prefix):
                 raise InvalidRequest(text)

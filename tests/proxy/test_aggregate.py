@@ -89,10 +89,10 @@ def test_a_summary_is_the_last_word() -> None:
 
 def test_the_fields_and_their_order_are_the_dialects() -> None:
     shown = job_json(record(("t1",)), Figures(started_ns=START))
-    assert list(shown) == (
-        "id xaction_id description started_time finished_time finished_cnt scheduled_cnt skipped_cnt error_cnt total "
-        "all_dispatched aborted"
-    ).split(" ")
+    assert list(shown) == [
+        *("id", "xaction_id", "description", "started_time", "finished_time", "finished_cnt", "scheduled_cnt"),
+        *("skipped_cnt", "error_cnt", "total", "all_dispatched", "aborted"),
+    ]
     assert shown["finished_time"] == EPOCH
     assert job_json(record(("t1",)), Figures(), ["t2", "t1"])["stale_targets"] == ["t1", "t2"]
 

@@ -1,4 +1,4 @@
-"""A job from POST to removal over real sockets: the commit point, what survives which loss, and that all proxies agree."""
+"""A job from POST to removal over real sockets: the commit point, what survives which loss, and all proxies alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from common.nodeclient import RemoteError
 from common.shares import JobSpec
 from tests.proxy.harness import Cluster, cluster, eventually
 
@@ -22,8 +24,17 @@ def slow(count: int) -> dict[str, str]:
 def held(running: Cluster, job_id: str) -> dict[str, str]:
     """Which targets hold a share, and in which state."""
     return {
-        target_id: target.shares[job_id].state for target_id, target in running.targets.items() if job_id in target.shares
+        target_id: target.shares[job_id].state
+        for target_id, target in running.targets.items()
+        if job_id in target.shares
     }
+
+
+async def is_decided(running: Cluster, job_id: str, proxy: int = 0) -> bool:
+    try:
+        return bool(await running.targets["t1"].ask_decision(job_id, proxy))
+    except RemoteError:
+        return False
 
 
 async def refused(running: Cluster, **fields: Any) -> httpx.Response:
@@ -159,14 +170,37 @@ def test_a_target_that_missed_the_start_is_told_to_start(tmp_path: Path) -> None
 
 def test_a_job_that_was_never_committed_is_dropped_for_ever(tmp_path: Path) -> None:
     async def check() -> None:
-        async with cluster(tmp_path, proxies=2) as running:
+        async with cluster(tmp_path, proxies=2, decision_grace_seconds=0.05) as running:
             target = running.targets["t1"]
+            with pytest.raises(RemoteError, match="not decided yet"):
+                await target.ask_decision("dnl-lost00001", proxy=0)
+            await eventually(lambda: is_decided(running, "dnl-lost00001"))
             assert await target.ask_decision("dnl-lost00001", proxy=0) == "drop"
             assert await target.ask_decision("dnl-lost00001", proxy=1) == "drop"
             assert (await running.request("GET", "/v1/download")).json() == []
             answer = await running.request("GET", "/v1/download", {"id": "dnl-lost00001"})
             assert answer.status_code == 404
             assert (await running.request("DELETE", "/v1/download/abort", {"id": "dnl-lost00001"})).status_code == 404
+
+    asyncio.run(check())
+
+
+def test_a_job_that_takes_long_to_plan_is_not_given_up(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path, proxies=2, decision_grace_seconds=0.0) as running:
+            slowest, asker = running.targets["t3"], running.targets["t1"]
+            slowest.gate.clear()
+            starting = asyncio.gather(running.start_job(type="range", template=f"{ORIGIN}/{{0..99}}"))
+            await eventually(lambda: slowest.calls[-1].endswith("batches/0") and asker.shares)
+            (job_id,) = asker.shares
+            announced = f"planning/{job_id}".encode()
+            await eventually(lambda: announced in (tmp_path / "meta.db").read_bytes())
+            with pytest.raises(RemoteError, match="not decided yet"):
+                await asker.ask_decision(job_id, proxy=1)
+            slowest.gate.set()
+            assert await starting == [job_id]
+            assert await asker.ask_decision(job_id, proxy=1) == "start"
+            assert (await running.finished(job_id))["finished_cnt"] == 100
 
     asyncio.run(check())
 

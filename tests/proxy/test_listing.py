@@ -1,4 +1,4 @@
-"""Listings: every name once, in byte order, whatever the page size and however objects are spread; never silently short."""
+"""Listings: every name once, in byte order, whatever the page size and the spread; and never silently short."""
 
 from __future__ import annotations
 
@@ -44,20 +44,19 @@ async def walk(running: Cluster, **value: Any) -> list[dict[str, Any]]:
             return entries
 
 
-@pytest.mark.parametrize("page_size", [1, 7, 64, 0])
-def test_all_names_come_once_and_in_byte_order(tmp_path: Path, page_size: int) -> None:
-    spread = random.Random(page_size)
-    letters = "aB/é\U0001f600 \"\\\tz%"
+def test_all_names_come_once_and_in_byte_order(tmp_path: Path) -> None:
+    spread = random.Random(1)
+    letters = 'aB/é\U0001f600 "\\\tz%'
     names = sorted({"".join(spread.choices(letters, k=spread.randint(1, 4))).strip("/") or "x" for _ in range(120)})
 
     async def check() -> None:
         async with cluster(tmp_path) as running:
             await fill(running, names, spread)
-            entries = await walk(running, pagesize=page_size)
-            assert [entry["name"] for entry in entries] == sorted(names, key=str.encode)
-            assert all(entry == {"name": entry["name"], "size": str(len(entry["name"])), "flags": 64} for entry in entries)
-            with_prefix = await walk(running, pagesize=page_size, prefix="aB*")
-            assert [entry["name"] for entry in with_prefix] == [name for name in names if name.startswith("aB")]
+            expected = [{"name": name, "size": str(len(name)), "flags": 64} for name in sorted(names, key=str.encode)]
+            for page_size in (1, 7, 64, 0):
+                assert await walk(running, pagesize=page_size) == expected
+                with_prefix = await walk(running, pagesize=page_size, prefix="aB*")
+                assert [entry["name"] for entry in with_prefix] == [name for name in names if name.startswith("aB")]
 
     asyncio.run(check())
 

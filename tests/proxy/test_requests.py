@@ -157,7 +157,9 @@ class TestMulti:
         if any(len(links) > 1 for links in expected.values()):
             assert "two different links" in refusal(type="multi", objects=objects)
         else:
-            assert listed(parse(type="multi", objects=objects)) == {name: links.pop() for name, links in expected.items()}
+            assert listed(parse(type="multi", objects=objects)) == {
+                name: links.pop() for name, links in expected.items()
+            }
 
     @given(st.text(string.ascii_letters + string.digits + "._-/~", min_size=1, max_size=20))
     def test_the_short_way_for_names_agrees_with_the_long_one(self, name: str) -> None:
@@ -206,7 +208,10 @@ class TestCommonFields:
             ({"type": 5}, PREFIX + "input does not match any of the supported formats"),
             ({"type": "single", "timeout": "5 parsecs"}, PREFIX + "failed to parse timeout field: time: unknown unit"),
             ({"type": "single", "timeout": "-5s"}, PREFIX + "failed to parse timeout field"),
-            ({"type": "single", "progress_interval": "zz"}, 'invalid progress interval "zz": time: invalid duration "zz"'),
+            (
+                {"type": "single", "progress_interval": "zz"},
+                'invalid progress interval "zz": time: invalid duration "zz"',
+            ),
             (
                 {"type": "single", "limits": {"connections": -1}},
                 PREFIX + "'limit.connections' must be non-negative (got: -1)",
@@ -267,7 +272,9 @@ class TestCommonFields:
         assert ranged.description == "https://h/{1..2} -> ais://demo"
         assert parse(type="multi", objects=[LINK]).description == "multi-download -> ais://demo"
 
-    @pytest.mark.parametrize("body", [b"", b"  ", b"{bad", b"[]", b'"x"', b"{}", b"[" * 100_000, b"\xff\xfe", b"1" * 5000])
+    @pytest.mark.parametrize(
+        "body", [b"", b"  ", b"{bad", b"[]", b'"x"', b"{}", b"[" * 100_000, b"\xff\xfe", b"1" * 5000]
+    )
     def test_bodies_that_are_no_request(self, body: bytes) -> None:
         with pytest.raises(InvalidRequest, match="failed to unmarshal download request"):
             parse_request(body)
@@ -282,7 +289,9 @@ class TestQueries:
         with pytest.raises(InvalidRequest, match="cannot be defined together"):
             parse_status_query(b'{"id": "a", "regex": "b"}', {})
 
-    @pytest.mark.parametrize("body", [b"[]", b'{"id": 5}', b"{bad", b'{"tasks_limit": 0}', b'{"only_active_tasks": "x"}'])
+    @pytest.mark.parametrize(
+        "body", [b"[]", b'{"id": 5}', b"{bad", b'{"tasks_limit": 0}', b'{"only_active_tasks": "x"}']
+    )
     def test_bodies_that_are_no_query(self, body: bytes) -> None:
         with pytest.raises(InvalidRequest):
             parse_status_query(body, {})

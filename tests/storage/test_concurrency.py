@@ -91,3 +91,24 @@ def test_digests_are_those_of_all_bytes_however_they_come(tmp_path: Path) -> Non
                     assert writer.checksum == xxh64_hexdigest(data[:size])
                     assert writer.digest("md5") == hashlib.md5(data[:size]).hexdigest()
                     assert writer.digest("sha256") == hashlib.sha256(data[:size]).hexdigest()
+
+
+def test_descriptors_are_given_back(tmp_path: Path) -> None:
+    def open_descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_descriptors()
+    with running_store(tmp_path) as store:
+        put(store, "a/b", b"x")
+        put(store, "a/b", b"x", bucket_id=2)
+        running = open_descriptors()
+        for number in range(30):
+            objects = [("a", b"x"), (f"a/b/{number}", b"x"), (f"d{number}/c", b"x" * (2 << 20)), ("/h", b"x")]
+            assert put_many(store, objects, bucket_id=2) == [None] * 4
+            store.list_objects(BUCKET, uuid=f"{number}", prefix="a/", limit=1)
+            with contextlib.suppress(ObjectNotFound):
+                store.delete(BUCKET, f"d{number}/c")
+                store.open(BUCKET, "none")
+        assert open_descriptors() <= running + 4
+        store.destroy_bucket(BUCKET, 2)
+    assert open_descriptors() == before

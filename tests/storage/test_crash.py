@@ -17,7 +17,12 @@ from tests.storage.disks import files_below, get, put, running_store, work_files
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-POINTS = [(name, at) for name in sorted(NAMES) for at in ((1, 7) if name.startswith(("commit.", "writer.")) else (1,))]
+POINTS = [
+    (name, at)
+    for name in sorted(NAMES)
+    if name.startswith(("bucket.", "commit.", "delete.", "writer."))
+    for at in ((1, 7) if name.startswith(("commit.", "writer.")) else (1,))
+]
 
 
 def run_victim(base: Path, failpoints: str) -> tuple[int, list[tuple[str, str, int, str]]]:

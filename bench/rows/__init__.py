@@ -1,0 +1,21 @@
+"""The workloads of design.md §10, one module each: `measure(bench)` gives its RowResult."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bench.contest import Bench
+from bench.results import RowResult
+from bench.rows import disk, large, latency, listing, memory, reads, sharding, single, small
+
+ROWS: Mapping[str, Callable[[Bench], RowResult]] = {
+    "small": small.measure,
+    "disk": disk.measure,
+    "large": large.measure,
+    "latency": latency.measure,
+    "single": single.measure,
+    "reads": reads.measure,
+    "listing": listing.measure,
+    "sharding": sharding.measure,
+    "memory": memory.measure,
+}
