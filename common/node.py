@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
 import logging
 import os
@@ -41,7 +42,11 @@ class Node(Protocol):
 
 
 def configure_logging() -> None:
-    """One JSON line per event on standard error; control characters are escaped by the JSON."""
+    """One JSON line per event on standard error; control characters are escaped by the JSON.
+
+    SIGUSR1 adds the stacks of all threads.
+    """
+    faulthandler.register(signal.SIGUSR1)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

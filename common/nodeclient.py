@@ -59,6 +59,9 @@ class NodeClient:
             raise Unavailable(f"{url} did not finish its answer within {seconds:g} s", maybe_applied=True) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
+        except AttributeError:
+            # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone
+            raise Unavailable(f"{url} does not answer: connection reset") from None
         except httpx.HTTPError as error:
             raise Unavailable(f"{url} did not finish its answer: {_reason(error)}", maybe_applied=True) from None
         if not response.is_success:

@@ -16,7 +16,7 @@ import structlog
 from common.clustermap import ClusterMap, Node
 from common.errors import HaulError, PeerError, Unavailable
 from common.names import Bucket
-from common.nodeclient import NodeClient
+from common.nodeclient import NodeClient, RemoteError
 from target.downloads.service import Downloads
 from target.storage.store import Store
 from target.transfer.egress import EgressGuard
@@ -80,11 +80,14 @@ class Membership:
         self.cluster_map = cluster_map
 
     async def apply_buckets(self, table: Mapping[str, Any]) -> None:
-        """Once after the start, let go of the buckets that were destroyed while this target was away."""
+        """Once after the start, let go of the buckets that were destroyed while this target was away.
+
+        A bucket whose id is above the table's `last_id` is newer than the table, or belongs to another store: kept.
+        """
         if not self._swept:
             self._swept = True
             known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
-            await asyncio.to_thread(self._store.retain_buckets, known)
+            await asyncio.to_thread(self._store.retain_buckets, known, table["last_id"])
 
     async def announce_end(self, job_id: str) -> None:
         """Hint to a proxy that this target's share of a job has ended; a lost hint costs nothing but time."""
@@ -96,7 +99,11 @@ class Membership:
     async def _settle_undecided(self, downloads: Downloads) -> None:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""
         for job_id in downloads.undecided():
-            answer = await self._ask_any(f"/intra/v1/jobs/{job_id}/decision", {"target": self._node.id})
+            try:
+                answer = await self._ask_any(f"/intra/v1/jobs/{job_id}/decision", {"target": self._node.id})
+            except RemoteError as error:
+                _log.info("membership.undecided", job=job_id, answer=error.message)
+                continue
             if answer["decision"] == "start":
                 await downloads.start_share(job_id)
             else:

@@ -62,9 +62,7 @@ class Cluster:
             listener = self._listeners[node_id] = node.listen("127.0.0.1", 0)
             self.urls[node_id] = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for node_id in self.proxy_ids:
-            self._configs[node_id] = ProxyConfig(
-                **self._common(node_id), meta_store=f"sqlite:{root}/meta.db"
-            )
+            self._configs[node_id] = ProxyConfig(**self._common(node_id), meta_store=f"sqlite:{root}/meta.db")
         for node_id in self.target_ids:
             paths = [root / node_id / f"mp{n + 1}" for n in range(mountpaths)]
             for path in paths:

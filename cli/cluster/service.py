@@ -200,25 +200,31 @@ class _Starting:
 
 def _start_missing(directory: Path, plan: ClusterShape) -> tuple[str, ...]:
     """Start the nodes that are not running and wait until every node is ready; stop them again if that fails."""
+    starting: dict[str, _Starting] = {}
+    try:
+        _start_stopped(directory, plan, starting)
+        _wait_until_ready(directory, plan, starting)
+    except BaseException:
+        processes.give_up([start.process for start in starting.values()], deadline_seconds=_GIVE_UP_SECONDS)
+        for start in starting.values():
+            (start.log.parent / processes.PID_FILE).unlink(missing_ok=True)
+        raise
+    for start in starting.values():
+        processes.leave_running(start.process)
+    return tuple(starting)
+
+
+def _start_stopped(directory: Path, plan: ClusterShape, starting: dict[str, _Starting]) -> None:
+    """Start what neither runs nor has been started, and add it to `starting`."""
     running = processes.find((node.role, configs.path_of(directory, node)) for node in plan.nodes)
     missing = [node for node in plan.nodes if configs.path_of(directory, node) not in running]
     for node in missing:
+        if node.id in starting:
+            continue
         if problem := ports.wait_until_free(plan.host, node.port, _PORT_PATIENCE_SECONDS):
             path = directory / shape.FILE_NAME
             raise CommandError(f"{problem}, and {node.id} needs it; end that program, or change the port in {path}")
-    starting: list[_Starting] = []
-    try:
-        for node in missing:
-            starting.append(_start(directory, plan, node))  # noqa: PERF401 - those before a failure must be known
-        _wait_until_ready(plan, starting)
-    except BaseException:
-        processes.give_up([start.process for start in starting], deadline_seconds=_GIVE_UP_SECONDS)
-        for start in starting:
-            (start.log.parent / processes.PID_FILE).unlink(missing_ok=True)
-        raise
-    for start in starting:
-        processes.leave_running(start.process)
-    return tuple(node.id for node in missing)
+        starting[node.id] = _start(directory, plan, node)
 
 
 def _start(directory: Path, plan: ClusterShape, node: NodeShape) -> _Starting:
@@ -230,12 +236,12 @@ def _start(directory: Path, plan: ClusterShape, node: NodeShape) -> _Starting:
     return _Starting(node, processes.start(node.role, config), log, begins_at)
 
 
-def _wait_until_ready(plan: ClusterShape, starting: list[_Starting]) -> None:
+def _wait_until_ready(directory: Path, plan: ClusterShape, starting: dict[str, _Starting]) -> None:
     deadline = monotonic() + _READY_DEADLINE_SECONDS
     waiting = list(plan.nodes)
     with _http() as http:
         while True:
-            for start in starting:
+            for start in starting.values():
                 if start.process.poll() is not None:
                     raise CommandError(_why_it_ended(start))
             waiting = [node for node in waiting if not _is_healthy(http, plan, node)]
@@ -243,7 +249,11 @@ def _wait_until_ready(plan: ClusterShape, starting: list[_Starting]) -> None:
                 return
             if monotonic() > deadline:
                 late = ", ".join(node.id for node in waiting) or "the cluster map"
-                raise NoAnswer(f"not ready after {_READY_DEADLINE_SECONDS:.0f} s: {late}{_logs_of(starting, waiting)}")
+                logs = _logs_of(list(starting.values()), waiting)
+                raise NoAnswer(f"not ready after {_READY_DEADLINE_SECONDS:.0f} s: {late}{logs}")
+            if any(node.id not in starting for node in waiting):
+                # A process that was just killed is still there for a moment.
+                _start_stopped(directory, plan, starting)
             time.sleep(_POLL_SECONDS)
 
 

@@ -242,13 +242,13 @@ class Store:
         self._listings.forget(bucket)
         self._trash_wanted.set()
 
-    def retain_buckets(self, known: Mapping[Bucket, int]) -> None:
-        """Destroy what was here at the start and is not among the `known` incarnations (or newer than known)."""
+    def retain_buckets(self, known: Mapping[Bucket, int], last_id: int) -> None:
+        """Destroy what was here at the start and is not among the `known` incarnations, nor newer than `last_id`."""
         for bucket, bucket_id in self._ids_at_start.items():
-            if bucket not in known:
-                self.destroy_bucket(bucket, bucket_id)
-            elif bucket_id < known[bucket]:
+            if bucket in known and bucket_id < known[bucket]:
                 self.destroy_bucket(bucket, known[bucket] - 1)
+            elif bucket not in known and bucket_id <= last_id:
+                self.destroy_bucket(bucket, bucket_id)
 
     def _candidates(self, bucket: Bucket, name: str) -> Iterator[Mountpath]:
         first = self.choose(placement.digest(bucket.uname + name))

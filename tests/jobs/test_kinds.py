@@ -29,9 +29,7 @@ def test_single_with_a_name(api: Api, origin: Origin) -> None:
 
 def test_single_takes_its_name_from_the_path_of_the_link(api: Api, origin: Origin) -> None:
     origin.put("/dir/two%20words.bin", b"22")
-    job = api.download(
-        type="single", bucket={"name": "named"}, link=origin.url("/dir/two%20words.bin?token=planted")
-    )
+    job = api.download(type="single", bucket={"name": "named"}, link=origin.url("/dir/two%20words.bin?token=planted"))
     status = api.finished(job)
     assert ends(status) == (1, 1, 0, 1)
     assert names(api, "named") == ["two words.bin"]

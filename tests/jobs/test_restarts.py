@@ -1,4 +1,4 @@
-"""Nodes that stop and start while jobs run: nothing that was reported is lost, nothing is fetched twice without need."""
+"""Nodes that stop and start while jobs run: nothing reported is lost, nothing is fetched twice without need."""
 
 from pathlib import Path
 
