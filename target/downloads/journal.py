@@ -8,6 +8,7 @@ WAL with FULL lost nothing). What the records mean is left to `service`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import queue
 import sqlite3
 import threading
@@ -57,6 +58,7 @@ CREATE TABLE IF NOT EXISTS results (
 CREATE INDEX IF NOT EXISTS failures ON results (share, position) WHERE outcome = 2;
 """
 _GROUP = 512
+_ROWS_AT_ONCE = 64
 _RETRY_FULL_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -236,23 +238,20 @@ def remove_share(connection: sqlite3.Connection, number: int) -> None:
 
 def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> None:
     """Record the ends of tasks; a result that is there already stays."""
-    connection.executemany(
-        "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                task.share.number,
-                task.position,
-                None if task.share.spec.template else task.name,
-                outcome,
-                downloaded,
-                total,
-                task.start_ns,
-                end_ns,
-                error,
-            )
-            for task, outcome, downloaded, total, end_ns, error in results
-        ],
-    )
+    for begin in range(0, len(results), _ROWS_AT_ONCE):
+        values: list[object] = []
+        rows = results[begin : begin + _ROWS_AT_ONCE]
+        for task, outcome, downloaded, total, end_ns, error in rows:
+            share = task.share
+            name = None if share.spec.template else task.name
+            values += (share.number, task.position, name, outcome, downloaded, total, task.start_ns, end_ns, error)
+        connection.execute(_insert_results(len(rows)), values)
+
+
+@functools.cache
+def _insert_results(rows: int) -> str:
+    """One statement for many rows: each step of a statement gives the interpreter lock away and wants it back."""
+    return f"INSERT OR IGNORE INTO results VALUES {','.join(['(?,?,?,?,?,?,?,?,?)'] * rows)}"
 
 
 def ended_positions(connection: sqlite3.Connection, number: int, begin: int, end: int) -> set[int]:

@@ -132,6 +132,7 @@ class Lane:
                     self._complete(completion)
                 self._cancel_requested()
                 self._start_tasks()
+                self._engine.flush()
                 self._commit_group()
                 if turn is not None:
                     self._turns.give_back(turn)

@@ -52,6 +52,9 @@ class Engine:
         self._by_token[token] = transfer
         self._reactor.add(transfer.curl)
 
+    def flush(self) -> None:
+        self._reactor.flush()
+
     def wait(self, timeout_seconds: float) -> None:
         if self._completions:
             timeout_seconds = 0.0

@@ -115,6 +115,9 @@ class MemoryEngine:
         self.wait(timeout_seconds)
         return self.collect()
 
+    def flush(self) -> None:
+        """Nothing to send."""
+
     def wait(self, timeout_seconds: float) -> None:
         if all(self._origin.held(fetch.url) for fetch in self._fetches.values()):
             self._woken.wait(min(timeout_seconds, self._settings.sweep_interval_seconds))

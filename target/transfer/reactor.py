@@ -43,6 +43,10 @@ class Reactor:
     def remove(self, curl: pycurl.Curl) -> None:
         self._multi.remove_handle(curl)
 
+    def flush(self) -> None:
+        """Let added handles send their requests now."""
+        self._run_timer()
+
     def wait(self, timeout_seconds: float) -> None:
         """Wait until `turn` has something to do, at most this long."""
         if self._timer_due_at is not None:

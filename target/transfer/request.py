@@ -138,6 +138,9 @@ class TransferEngine(Protocol):
     def start(self, token: object, request: FetchRequest, sink: SinkFactory) -> None:
         """Begin a fetch; exactly one completion with this token follows unless it is cancelled."""
 
+    def flush(self) -> None:
+        """Send the requests of what was started, instead of leaving that to the next `collect`."""
+
     def wait(self, timeout_seconds: float) -> None:
         """Wait until `collect` has something to do; moves no bytes and may return before the time is up."""
 
