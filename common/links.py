@@ -20,6 +20,7 @@ _CONTROLLED_HEADERS = frozenset(
     | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "proxy-authorization", "proxy-connection"}
     | {"range", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_NOTHING_TO_HIDE = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?/[A-Za-z0-9_.\-/~%+,=!]{0,1000}\Z")
 _PORT = re.compile(r":0*([0-9]+)\Z")
 _MAX_PORT = 65_535
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -55,6 +56,8 @@ def redact(link: str) -> str:
 
     Where the host is none, an `@` further on may end a password with a `/` or `?` in it: then nothing is shown.
     """
+    if _NOTHING_TO_HIDE.match(link):
+        return link
     parts = _parts(link)
     scheme = "" if parts["scheme"] is None else f"{parts['scheme']}://"
     if not _HOST.match(parts["host"]) and "@" in link:

@@ -7,7 +7,7 @@ Sources: wire.md §0.6 (rules), §1.2 (names taken from links).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from posixpath import normpath
 from urllib.parse import unquote_to_bytes
 
@@ -52,6 +52,7 @@ class Bucket:
     provider: str = "ais"
     namespace_uuid: str = ""
     namespace_name: str = ""
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -68,6 +69,11 @@ class Bucket:
         for part in (self.namespace_uuid, self.namespace_name):
             if not _NAMESPACE.match(part):
                 raise InvalidRequest(f'bucket namespace "{part}" is invalid: letters, numbers, dashes, underscores')
+        object.__setattr__(self, "_hash", hash((self.name, self.provider, self.namespace_uuid, self.namespace_name)))
+
+    def __hash__(self) -> int:
+        # Buckets are looked up several times for every object.
+        return self._hash
 
     @property
     def namespace(self) -> str:

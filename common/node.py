@@ -30,7 +30,10 @@ _DRAIN_SECONDS = 10
 
 
 class Node(Protocol):
-    """What a composition root gives: the ASGI application, and what must run around it."""
+    """What a composition root gives: the ASGI application, and what must run around it.
+
+    It may have an attribute `http_protocol`, too: the class that speaks HTTP in place of uvicorn's `HttpToolsProtocol`.
+    """
 
     application: Application
 
@@ -96,7 +99,7 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
     server = uvicorn.Server(
         uvicorn.Config(
             node.application,
-            http="httptools",
+            http=getattr(node, "http_protocol", "httptools"),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -14,6 +14,7 @@ from common.clustermap import TARGET, Node
 from common.errors import InvalidRequest
 from common.lifecycle import TaskScope
 from common.nodeclient import NodeClient
+from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi
 from target.api.node import NodeApi
@@ -63,12 +64,14 @@ class TargetNode:
         self._objects = ObjectsApi(self._store, self._name)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
+        self.http_protocol = fast_reads(self._objects.read_small)
 
     def _build_downloads(self, config: TargetConfig, guard: EgressGuard) -> Downloads:
         scheduler = Scheduler(len(config.mountpaths), HostSettings(max_connections=config.max_connections_per_host))
         recorder = Recorder(self._journal)
         transfer_settings = TransferSettings(ca_file=str(config.ca_file or ""))
         turns = Turns()
+        settings = LaneSettings(config.max_transfers_per_lane, retry=RetryPolicy(attempts=config.retry_attempts))
         lanes = [
             Lane(
                 number,
@@ -77,8 +80,7 @@ class TargetNode:
                 committer,
                 scheduler,
                 recorder,
-                RetryPolicy(attempts=config.retry_attempts),
-                LaneSettings(max_transfers=config.max_transfers_per_lane),
+                settings,
                 turns,
             )
             for number, (mountpath, committer) in enumerate(

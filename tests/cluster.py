@@ -1,4 +1,4 @@
-"""A whole cluster inside the test process: every node on a thread and an event loop of its own, real sockets and disks."""
+"""A whole cluster inside the test process: every node on a thread and loop of its own, real sockets and disks."""
 
 import asyncio
 import contextlib

@@ -16,10 +16,11 @@ from typing import TypeVar
 from urllib.parse import unquote_plus
 
 from common import web
-from common.errors import BucketNotFound, InvalidRequest, MethodNotAllowed, ObjectNotFound, Unsupported
+from common.errors import BucketNotFound, HaulError, InvalidRequest, MethodNotAllowed, ObjectNotFound, Unsupported
 from common.names import Bucket, decode_component, validate_object_name
 from target.api import object_headers
 from target.api.uploads import Uploads
+from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Mountpath
 from target.storage.reader import OpenObject
 from target.storage.store import Store
@@ -34,6 +35,9 @@ _DISK_CHUNK_BYTES = 1 << 20
 _WATCH_BYTES = 8 << 20
 """Sending more than this is watched, to end it when the client goes away."""
 _THREADS = 16
+_PLAIN_QUERY = frozenset({"pid", "utm", "bid", "provider", "namespace"})
+"""All that a query of the short way may have."""
+_OK = b"HTTP/1.1 200 OK\r\n"
 _NOT_OFFERED = ("append_type", "archmode", "archpath", "archregx", "etl_name", "object_to", "partNumber", "uploadId")
 
 
@@ -72,6 +76,32 @@ class ObjectsApi:
                 await self._delete(send, bucket, name, _bucket_id(query))
         else:
             raise MethodNotAllowed("DELETE", "GET", "HEAD", "PUT")
+
+    def read_small(self, target: bytes) -> bytes | None:
+        """The whole answer to a plain GET of a small object that the page cache holds, as the ASGI application gives it.
+
+        None for everything else, errors too: those are the ASGI application's to answer.
+        """
+        raw_path, _, raw_query = target.partition(b"?")
+        if not raw_path.startswith(PREFIX) or b"#" in target or not target.isascii():
+            return None
+        try:
+            query = parse_query(raw_query)
+            if not _PLAIN_QUERY.issuperset(query):
+                return None
+            bucket, name = parse_path(raw_path, query.get("provider", ""), query.get("namespace", ""))
+            found, _ = self._store.open(bucket, name, _bucket_id(query), cached=True)
+            try:
+                if found.size > _CACHED_CHUNK_BYTES:
+                    return None
+                body = found.read_cached(0, found.size)
+            finally:
+                found.close()
+        except (HaulError, OSError):
+            return None
+        if body is None or len(body) != found.size:
+            return None
+        return b"".join((_OK, *_lines(_whole(found.metadata)), b"\r\n", body))
 
     async def _get(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
@@ -200,6 +230,19 @@ def _bucket_id(query: dict[str, str]) -> int | None:
     if not text.isdecimal() or len(text) > 19:
         raise InvalidRequest("query parameter 'bid' is no number")
     return int(text)
+
+
+def _whole(metadata: ObjectMetadata) -> list[web.Header]:
+    """The headers of an answer that has the whole object."""
+    headers = object_headers.attributes(metadata)
+    headers.append((b"etag", object_headers.etag(metadata)))
+    headers.append((b"content-length", b"%d" % metadata.size))
+    headers.append(object_headers.CONTENT_TYPE)
+    return headers
+
+
+def _lines(headers: list[web.Header]) -> list[bytes]:
+    return [b"%b: %b\r\n" % header for header in headers]
 
 
 def _plan(scope: web.Scope, found: OpenObject) -> tuple[int, list[web.Header], int, int]:

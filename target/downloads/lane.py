@@ -11,7 +11,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -43,10 +43,11 @@ _log = structlog.get_logger("target.lane")
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """Bounds of one lane."""
+    """Bounds of one lane, and how often it tries."""
 
     max_transfers: int = 64
     max_staged: int = 512
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 class Lane:
@@ -60,7 +61,6 @@ class Lane:
         committer: Committer,
         scheduler: Scheduler,
         recorder: Recorder,
-        policy: RetryPolicy,
         settings: LaneSettings,
         turns: Turns,
     ) -> None:
@@ -70,7 +70,6 @@ class Lane:
         self._committer = committer
         self._scheduler = scheduler
         self._recorder = recorder
-        self._policy = policy
         self._settings = settings
         self._turns = turns
         self._syncs = True
@@ -207,9 +206,7 @@ class Lane:
         if result.status == 304:
             self._recorder.record([Result(task, SKIPPED, 0, 0, clock.unix_ns())])
             return
-        if writer is None:
-            writer = self._open_writer(task, result.head)
-            self._active.pop(task)
+        assert writer is not None, "the engine opens a sink for every 200"
         try:
             staged = writer.finish(_metadata_of(task, writer, result), task)
         except HaulError as error:
@@ -263,7 +260,7 @@ class Lane:
         self._retry_or_fail(task, error)
 
     def _retry_or_fail(self, task: Task, error: HaulError) -> None:
-        delay = self._policy.delay(task.attempt, error, self._random.random())
+        delay = self._settings.retry.delay(task.attempt, error, self._random.random())
         if delay is not None:
             self._scheduler.retry(task, clock.monotonic() + delay)
         else:

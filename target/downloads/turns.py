@@ -1,9 +1,10 @@
-"""Lanes that handle many small objects take turns, instead of fighting for Python's interpreter lock; no lane depends on it.
+"""Lanes with many small objects take turns instead of fighting for Python's interpreter lock; no lane depends on it.
 
 libcurl's callbacks and every small system call give the interpreter lock away and want it back. One thread does that at
-hardly any cost; four at once spend more time on handing the lock around than on the work (docs/decisions/0001). So a busy lane
-asks for the floor before it handles what is ready, and gives it back before it waits or syncs a disk. The floor is handed on in
-the order of asking. Whoever keeps it too long – a disk that hangs in a write – is passed over, and the others go on.
+hardly any cost; four at once spend more time on handing the lock around than on the work (docs/decisions/0001). So a
+busy lane asks for the floor before it handles what is ready, and gives it back before it waits or syncs a disk. The
+floor is handed on in the order of asking. Whoever keeps it too long – a disk that hangs in a write – is passed over,
+and the others go on.
 """
 
 from __future__ import annotations

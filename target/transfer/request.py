@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.errors import DiskError, OriginError, Retry
 from target.transfer.budget import Budget
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
+class FetchRequest(NamedTuple):
     """One attempt at one object.
 
     `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
@@ -27,8 +26,7 @@ class FetchRequest:
     budget: Budget | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """Status and headers of the last answer; names in lower case, values joined by a comma when repeated."""
 
     status: int
@@ -38,11 +36,11 @@ class ResponseHead:
 
     @property
     def etag(self) -> str:
-        return self.headers.get("etag", "")
+        return self.headers["etag"] if "etag" in self.headers else ""  # noqa: SIM401 - found by looking, not by failing
 
     @property
     def last_modified(self) -> str:
-        return self.headers.get("last-modified", "")
+        return self.headers["last-modified"] if "last-modified" in self.headers else ""  # noqa: SIM401
 
 
 class Sink(Protocol):
@@ -55,8 +53,7 @@ SinkFactory = Callable[[ResponseHead], Sink]
 """Called once, when a 200 is there; it must not call the engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """A fetch that went well: 200 with the whole body in the sink, or 304 with no sink made."""
 
     status: int
@@ -85,8 +82,7 @@ class FetchError(OriginError):
         self.slows_host = slows_host
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """The end of a fetch that was started with `token`."""
 
     token: object

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from xxhash import xxh64_hexdigest
 
@@ -35,7 +36,7 @@ class Processes:
         )
         self.api: Api
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Self:
         self.up()
         self.api = Api(next(node.url for node in service.status(self.directory) if node.role == "proxy"))
         return self
