@@ -23,14 +23,14 @@ def start(client: Client, body: Mapping[str, Any]) -> str:
 
 def status(client: Client, job_id: str, *, only_active: bool = False) -> JobStatus:
     """One job; with `only_active` neither the finished objects nor the errors are listed."""
-    answer = client.call("GET", _PATH, body={"id": job_id, "only_active_tasks": only_active})
+    answer = client.call("GET", _PATH, body={"id": job_id, "only_active_tasks": only_active, "with_bytes": True})
     # AIStore answers null until the first figures have arrived.
     return JobStatus.from_wire(answer or {"id": job_id})
 
 
 def jobs(client: Client, *, regex: str = "", only_active: bool = False) -> list[JobStatus]:
     """All jobs whose description matches, the one that was started last at the end."""
-    answer = client.call("GET", _PATH, body={"regex": regex, "only_active_tasks": only_active})
+    answer = client.call("GET", _PATH, body={"regex": regex, "only_active_tasks": only_active, "with_bytes": True})
     return sorted((JobStatus.from_wire(fields) for fields in answer or ()), key=lambda job: (job.started, job.id))
 
 

@@ -53,8 +53,13 @@ def merge(record: JobRecord, answers: Answers) -> Figures:
     )
 
 
-def job_json(record: JobRecord, figures: Figures, stale: Iterable[str] = ()) -> dict[str, Any]:
-    """One job as lists show it; `stale_targets` is an extension and is left out when empty."""
+def job_json(
+    record: JobRecord, figures: Figures, stale: Iterable[str] = (), *, with_bytes: bool = False
+) -> dict[str, Any]:
+    """One job as lists show it.
+
+    Extensions: `stale_targets`, left out when empty, and `downloaded_bytes` of finished objects, where asked for.
+    """
     fields: dict[str, Any] = {
         "id": record.id,
         "xaction_id": "x" + record.id.removeprefix("dnl-"),
@@ -69,6 +74,8 @@ def job_json(record: JobRecord, figures: Figures, stale: Iterable[str] = ()) -> 
         "all_dispatched": figures.all_dispatched,
         "aborted": figures.aborted or bool(record.aborted_ns),
     }
+    if with_bytes:
+        fields["downloaded_bytes"] = figures.bytes
     if late := sorted(stale):
         fields["stale_targets"] = late
     return fields

@@ -52,7 +52,8 @@ class DownloadRequest:
 class StatusQuery:
     """Which jobs are asked for: one by `id`, or all whose description matches `regex`.
 
-    `tasks_after` is the position after which finished tasks and errors are shown, None for the first page.
+    `tasks_after` is the position after which finished tasks and errors are shown, None for the first page;
+    `with_bytes` asks for the bytes of finished objects besides their number.
     """
 
     id: str = ""
@@ -60,6 +61,7 @@ class StatusQuery:
     only_active: bool = False
     tasks_limit: int = DEFAULT_TASKS_LIMIT
     tasks_after: int | None = None
+    with_bytes: bool = False
 
 
 def parse_request(body: bytes) -> DownloadRequest:
@@ -94,6 +96,7 @@ def parse_status_query(body: bytes, parameters: Mapping[str, str]) -> StatusQuer
         boolean(fields, "only_active_tasks", what),
         min(limit, MAX_TASKS_LIMIT),
         after,
+        boolean(fields, "with_bytes", what),
     )
     if limit < 1:
         raise InvalidRequest("'tasks_limit' must be positive")

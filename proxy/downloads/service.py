@@ -119,12 +119,12 @@ class Downloads:
         """One job: its figures and, unless only active ones are asked for, its ended tasks. Raises JobNotFound."""
         record = await self._jobs.get(query.id)
         if record.is_finished and query.only_active:
-            return job_json(record, merge(record, Answers({})))
+            return job_json(record, merge(record, Answers({})), with_bytes=query.with_bytes)
         after = -1 if query.tasks_after is None else query.tasks_after
         tasks = not query.only_active
         answers = (await self._gathering.ask([record], tasks=tasks, limit=query.tasks_limit, after=after))[record.id]
         figures = self._merge(record, answers)
-        shown = job_json(record, figures, answers.stale)
+        shown = job_json(record, figures, answers.stale, with_bytes=query.with_bytes)
         shares = answers.shares.values()
         return shown | tasks_json(shares, query.tasks_limit, query.tasks_after, only_active=query.only_active)
 
@@ -138,7 +138,7 @@ class Downloads:
             known = answers.get(record.id, Answers({}))
             figures = self._merge(record, known)
             if not (query.only_active and figures.finished_ns):
-                shown.append(job_json(record, figures, known.stale))
+                shown.append(job_json(record, figures, known.stale, with_bytes=query.with_bytes))
         return shown
 
     async def figures(self, job_id: str) -> tuple[JobRecord, Figures]:

@@ -15,7 +15,7 @@ from common.web import Header
 from target.storage.metadata import ObjectMetadata
 
 CHECKSUM_TYPE = b"xxhash2"
-CONTENT_TYPE: Header = (b"content-type", b"application/octet-stream")
+_CONTENT_TYPE: Header = (b"content-type", b"application/octet-stream")
 MAX_CUSTOM_BYTES = 2048
 _RANGE = re.compile(r"(\d{0,19})-(\d{0,19})\Z")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -55,6 +55,32 @@ def attributes(metadata: ObjectMetadata) -> list[Header]:
     if metadata.custom:
         headers += _custom(metadata)
     return headers
+
+
+def validated(metadata: ObjectMetadata) -> list[Header]:
+    """`attributes` and the validator: what every answer to a GET has."""
+    headers = attributes(metadata)
+    headers.append((b"etag", etag(metadata)))
+    return headers
+
+
+def whole(metadata: ObjectMetadata) -> list[Header]:
+    """The headers that go with all bytes of an object."""
+    headers = validated(metadata)
+    headers.append((b"content-length", b"%d" % metadata.size))
+    headers.append(_CONTENT_TYPE)
+    return headers
+
+
+def partial(metadata: ObjectMetadata, start: int, end: int) -> list[Header]:
+    """The headers that go with the bytes from `start` to `end` (exclusive)."""
+    return [
+        *validated(metadata),
+        (b"accept-ranges", b"bytes"),
+        (b"content-range", b"bytes %d-%d/%d" % (start, end - 1, metadata.size)),
+        (b"content-length", b"%d" % (end - start)),
+        _CONTENT_TYPE,
+    ]
 
 
 def etag(metadata: ObjectMetadata) -> bytes:
