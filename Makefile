@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down check format test bench debian clean
+.PHONY: help install dev demo demo-down check format test soak bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: dev ## bring all files into their form
 
 test: dev ## all tests that need no container engine; ARGS="-k name" chooses
 	$(BIN)/pytest $(ARGS)
+
+soak: dev ## a hundred thousand objects under random kills; takes minutes
+	$(BIN)/python -m tests.crash.soak
 
 bench: dev ## measure beside curl and aria2c; ARGS are passed on
 	$(BIN)/python -m bench $(ARGS)
