@@ -200,6 +200,7 @@ class Endless(Fault):
         connection.write(answer.head())
         while not connection.closed.is_set():
             await connection.flush(bytes(65536))
+            await asyncio.sleep(0)  # a flush need not wait, and then nobody would hear that the client has gone
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,16 @@ from tests.origin import Origin
 
 
 def free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """The first of a row of free ports, below those that the kernel gives to outgoing connections."""
+    while True:
+        first = random.randrange(20_000, 32_000, 16)
+        with contextlib.ExitStack() as probes:
+            try:
+                for port in range(first, first + 16):
+                    probes.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
+            except OSError:
+                continue
+            return first
 
 
 class Processes:
