@@ -60,7 +60,7 @@ def fast_reads(read: Read) -> type[asyncio.Protocol]:
                 and (cycle is None or cycle.response_complete)
                 and self._left > 0
                 and not self.flow.write_paused
-                and True
+                and parser.should_keep_alive()
                 and parser.get_http_version() == "1.1"
                 and _LONG_WAY.isdisjoint(dict(self.headers))
             )
