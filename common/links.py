@@ -51,7 +51,7 @@ def complete_link(link: str) -> str:
     return link.replace(" ", "%20")
 
 
-def redact(link: str) -> str:
+def redact(link: str, limit: int = 2048) -> str:
     """The link as it may be shown and logged: without userinfo, query and fragment.
 
     Where the host is none, an `@` further on may end a password with a `/` or `?` in it: then nothing is shown.
@@ -61,8 +61,15 @@ def redact(link: str) -> str:
     parts = _parts(link)
     scheme = "" if parts["scheme"] is None else f"{parts['scheme']}://"
     if not _HOST.match(parts["host"]) and "@" in link:
-        return printable(f"{scheme}…", limit=2048)
-    return printable(f"{scheme}{parts['host']}{parts['path']}", limit=2048)
+        return printable(f"{scheme}…", limit)
+    return printable(f"{scheme}{parts['host']}{parts['path']}", limit)
+
+
+def without_secrets(link: str) -> str:
+    """The link, or template of links, without userinfo, query and fragment, whole and unescaped."""
+    parts = _parts(link)
+    scheme = "" if parts["scheme"] is None else f"{parts['scheme']}://"
+    return f"{scheme}{parts['host']}{parts['path']}"
 
 
 def origin_of(link: str) -> str:

@@ -8,11 +8,12 @@ arrives twice is harmless.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import msgpack
 
+from common.links import without_secrets
 from common.names import Bucket
 
 
@@ -55,6 +56,13 @@ class JobSpec:
         plain["bucket"] = self.bucket.uname
         packed: bytes = msgpack.packb(plain)
         return packed
+
+    def without_secrets(self) -> Self:
+        """What a share that has ended still needs: the names, but neither headers nor what a link may hide."""
+        template = without_secrets(self.template)
+        if template and "{" not in template:
+            template += "#{0..0}"  # the range stood in what is gone; it had one value, or its names would have collided
+        return replace(self, headers=(), template=template)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from common.errors import InvalidRequest
+from common.links import redact
 from common.names import basename_of_link
 
 MAX_NAMES = 10_000_000
@@ -107,7 +108,7 @@ def _parse_range(inside: str, text: str) -> Range:
     parts = inside.split("..")
     if len(parts) not in (2, 3):
         raise _invalid(text, " (expecting e.g. 'prefix-{0001..0010..1}-suffix')")
-    start, end, step = (_parse_number(part) for part in (*parts, "1")[:3])
+    start, end, step = (_parse_number(part, text) for part in (*parts, "1")[:3])
     if start > end:
         raise _invalid(text, ": 'start' cannot be greater than 'end'")
     if start < 0:
@@ -120,16 +121,17 @@ def _parse_range(inside: str, text: str) -> Range:
     return parsed
 
 
-def _parse_number(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise InvalidTemplate(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    if len(text) > 20 or abs(int(text)) > _MAX_INT:
-        raise InvalidTemplate(f'strconv.ParseInt: parsing "{text}": value out of range')
-    return int(text)
+def _parse_number(part: str, text: str) -> int:
+    shown = part if part in redact(text, limit=len(text)) else "…"
+    if not re.fullmatch(r"[+-]?[0-9]+", part):
+        raise InvalidTemplate(f'strconv.ParseInt: parsing "{shown}": invalid syntax')
+    if len(part) > 20 or abs(int(part)) > _MAX_INT:
+        raise InvalidTemplate(f'strconv.ParseInt: parsing "{shown}": value out of range')
+    return int(part)
 
 
 def _invalid(text: str, why: str) -> InvalidTemplate:
-    return InvalidTemplate(f"invalid 'bash' template \"{text}\"{why}")
+    return InvalidTemplate(f"invalid 'bash' template \"{redact(text)}\"{why}")
 
 
 def first_collision(template: Template) -> tuple[str, str] | None:

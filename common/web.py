@@ -14,7 +14,15 @@ from urllib.parse import parse_qsl
 import msgpack
 import structlog
 
-from common.errors import HaulError, InvalidRequest, MethodNotAllowed, RangeNotSatisfiable, RequestTooLarge, Retry
+from common.errors import (
+    AccessDenied,
+    HaulError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RangeNotSatisfiable,
+    RequestTooLarge,
+    Retry,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,6 +34,8 @@ Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json; charset=utf-8")
 MSGPACK: Header = (b"content-type", b"application/msgpack")
 RETRY_AFTER_SECONDS = 2
+_CALLER_ID = b"ais-caller-id"
+"""AIStore's nodes name themselves by it; from anyone else it is an attempt to pass for one (wire.md §0.1)."""
 _log = structlog.get_logger("common.web")
 
 
@@ -149,6 +159,8 @@ def guarded(application: Application, node: str) -> Application:
             await send(message)
 
         try:
+            if any(name == _CALLER_ID for name, _ in scope["headers"]):
+                raise AccessDenied("Ais-Caller-Id is not for requests from outside the cluster")
             await application(scope, receive, observe)
         except ClientGone:
             pass

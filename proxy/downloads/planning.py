@@ -60,6 +60,10 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
     if not targets:
         raise NoTargets
     tasks = request.tasks
+    if isinstance(tasks, RangeTasks):
+        shares = tuple(Share(target) for target in targets)
+    else:
+        shares = tuple(_shares(tasks, request.bucket.uname, targets))
     spec = JobSpec(
         id=job_id,
         kind=request.kind,
@@ -68,6 +72,7 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         bucket_id=bucket_id,
         total=len(tasks),
         targets=tuple((target.id, target.digest) for target in targets),
+        share_count=max(1, len(shares)),
         timeout_seconds=request.timeout_seconds,
         connections=request.connections,
         bytes_per_hour=request.bytes_per_hour,
@@ -75,9 +80,7 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         template=tasks.template.text if isinstance(tasks, RangeTasks) else "",
         subdir=tasks.subdir if isinstance(tasks, RangeTasks) else "",
     )
-    if isinstance(tasks, RangeTasks):
-        return Plan(spec, tuple(Share(target) for target in targets))
-    return Plan(spec, tuple(_shares(tasks, request.bucket.uname, targets)))
+    return Plan(spec, shares)
 
 
 def _shares(tasks: TaskList, uname: str, targets: tuple[Node, ...]) -> Iterator[Share]:

@@ -15,9 +15,9 @@ Read = Callable[[bytes], bytes | None]
 """Gives the whole answer to a GET of this request target, or None where the ASGI application is to answer."""
 _LONG_WAY = frozenset(
     {b"content-length", b"transfer-encoding", b"expect", b"upgrade"}
-    | {b"range", b"if-range", b"if-none-match", b"if-modified-since"}
+    | {b"range", b"if-range", b"if-none-match", b"if-modified-since", b"ais-caller-id"}
 )
-"""Header fields of requests that have a body or want something else than the whole object."""
+"""Header fields of requests that have a body, want something else than the whole object, or are refused."""
 _TURN = 16
 """Short answers to one packet of pipelined requests; the rest takes uvicorn's way, where others get their turn."""
 

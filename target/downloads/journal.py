@@ -7,7 +7,6 @@ WAL with FULL lost nothing). What the records mean is left to `service`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import queue
 import sqlite3
@@ -69,6 +68,7 @@ _log = structlog.get_logger("target.journal")
 class _Entry(NamedTuple):
     work: Callable[[sqlite3.Connection], Any]
     done: Done | None
+    forgets: bool = False
 
 
 class Journal:
@@ -100,9 +100,14 @@ class Journal:
             self._thread.join()
             self._connection.close()
 
-    def submit(self, work: Callable[[sqlite3.Connection], Any], done: Done | None = None) -> None:
-        """Run `work` inside the next transaction; `done(value, error)` is called on the journal's thread after it."""
-        self._entries.put(_Entry(work, done))
+    def submit(
+        self, work: Callable[[sqlite3.Connection], Any], done: Done | None = None, *, forgets: bool = False
+    ) -> None:
+        """Run `work` inside the next transaction; `done(value, error)` is called on the journal's thread after it.
+
+        With `forgets`, what the transaction replaces or deletes is gone from the write-ahead log, too.
+        """
+        self._entries.put(_Entry(work, done, forgets))
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`submit`, and wait; for threads only. Raises DiskFailure or NoSpace."""
@@ -160,6 +165,8 @@ class Journal:
         failpoints.hit("journal.before_commit")
         self._connection.execute("COMMIT")
         failpoints.hit("journal.after_commit")
+        if any(entry.forgets for entry in group):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return values
 
     def _roll_back(self) -> None:
@@ -225,7 +232,7 @@ def set_state(connection: sqlite3.Connection, share: Share, state: State, finish
         "UPDATE shares SET state = ?, finished_ns = ? WHERE number = ?", (state.value, finished_ns, share.number)
     )
     if finished_ns:
-        spec = dataclasses.replace(share.spec, headers=())
+        spec = share.spec.without_secrets()
         connection.execute("UPDATE shares SET spec = ? WHERE number = ?", (spec.pack(), share.number))
         connection.execute("DELETE FROM batches WHERE share = ?", (share.number,))
 

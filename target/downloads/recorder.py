@@ -72,5 +72,5 @@ class Recorder:
             self._on_ended(share)
 
         self._journal.submit(
-            lambda connection: records.set_state(connection, share, State.FINISHED, finished_ns), ended
+            lambda connection: records.set_state(connection, share, State.FINISHED, finished_ns), ended, forgets=True
         )

@@ -131,7 +131,9 @@ class Downloads:
         await asyncio.gather(*stopped)
         self._scheduler.withdraw(share)
         finished_ns = clock.unix_ns()
-        await self._write(lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns))
+        await self._write(
+            lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
+        )
         share.finished_ns = finished_ns
         self._on_ended(job_id)
 
@@ -142,7 +144,7 @@ class Downloads:
             return
         if share.state is State.RUNNING:
             raise InvalidRequest(f'job "{job_id}" is still running')
-        await self._write(lambda connection: records.remove_share(connection, share.number))
+        await self._write(lambda connection: records.remove_share(connection, share.number), forgets=True)
         self._shares.pop(job_id, None)
 
     async def status(self, job_ids: Iterable[str], *, tasks: bool, limit: int, after: int) -> list[ShareStatus]:
@@ -192,13 +194,13 @@ class Downloads:
     def _share_ended(self, share: Share) -> None:
         self._loop.call_soon_threadsafe(self._on_ended, share.id)
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T], *, forgets: bool = False) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
 
         def done(value: T, error: HaulError | None) -> None:
             self._loop.call_soon_threadsafe(_settle, future, value, error)
 
-        self._journal.submit(work, done)
+        self._journal.submit(work, done, forgets=forgets)
         return await future
 
 

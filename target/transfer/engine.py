@@ -12,7 +12,7 @@ import certifi
 import pycurl
 
 from common.clock import monotonic
-from common.errors import DiskError
+from common.errors import HaulError
 from target.transfer.deadlines import overdue
 from target.transfer.egress import EgressGuard
 from target.transfer.reactor import Reactor
@@ -118,7 +118,7 @@ class Engine:
         else:
             self._finish(transfer, result)
 
-    def _finish(self, transfer: Transfer, result: Receipt | FetchError | DiskError) -> None:
+    def _finish(self, transfer: Transfer, result: Receipt | HaulError) -> None:
         self._completions.append(Completion(transfer.token, result))
         self._release(transfer)
 

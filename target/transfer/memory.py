@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.clock import monotonic
-from common.errors import DiskError
+from common.errors import HaulError
 from target.transfer import outcomes, redirects
 from target.transfer.request import (
     Completion,
@@ -145,7 +145,7 @@ class MemoryEngine:
     def close(self) -> None:
         self._fetches.clear()
 
-    def _step(self, fetch: _Fetch) -> Receipt | FetchError | DiskError | None:
+    def _step(self, fetch: _Fetch) -> Receipt | HaulError | None:
         timeout = fetch.request.timeout_seconds
         if timeout and self._clock() - fetch.started_at >= timeout:
             return outcomes.deadline_exceeded(fetch.request.url, timeout)
@@ -153,7 +153,7 @@ class MemoryEngine:
             return None
         try:
             return self._ask(fetch) if fetch.sink is None else self._write(fetch)
-        except (FetchError, DiskError) as error:
+        except HaulError as error:
             return error
 
     def _ask(self, fetch: _Fetch) -> Receipt | FetchError | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from common.errors import DiskError, OriginError, Retry
+from common.errors import HaulError, OriginError, Retry
 from target.transfer.budget import Budget
 
 
@@ -44,13 +44,13 @@ class ResponseHead(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes the body as it arrives; `write` may raise DiskError, which ends the transfer with that error."""
+    """Takes the body as it arrives; `write` may raise a HaulError, which ends the transfer and is its result."""
 
     def write(self, chunk: bytes, /) -> object: ...
 
 
 SinkFactory = Callable[[ResponseHead], Sink]
-"""Called once, when a 200 is there; it must not call the engine."""
+"""Called once, when a 200 is there; it must not call the engine, and may refuse by a HaulError as `Sink.write` may."""
 
 
 class Receipt(NamedTuple):
@@ -86,7 +86,7 @@ class Completion(NamedTuple):
     """The end of a fetch that was started with `token`."""
 
     token: object
-    result: Receipt | FetchError | DiskError
+    result: Receipt | HaulError
 
 
 @dataclass(frozen=True, slots=True)

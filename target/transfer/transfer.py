@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pycurl
 
 from common.clock import monotonic, unix_ns
-from common.errors import DiskError
+from common.errors import HaulError
 from target.transfer import outcomes, redirects
 from target.transfer.egress import EgressGuard
 from target.transfer.heads import parse_head
@@ -49,7 +49,7 @@ class Transfer:
         self._sink_factory: SinkFactory
         self._sink: Sink | None = None
         self._head: ResponseHead | None = None
-        self._failure: FetchError | DiskError | None = None
+        self._failure: HaulError | None = None
         self._refused_address: tuple[str, str] | None = None
         self.token: object = None
         self.request: FetchRequest
@@ -69,11 +69,11 @@ class Transfer:
         self._set_buffer()
         self._begin_hop(request.url)
 
-    def conclude(self, code: int, message: str) -> Receipt | FetchError | DiskError | None:
+    def conclude(self, code: int, message: str) -> Receipt | HaulError | None:
         """The result after libcurl is done with the handle; None when a redirect is to be followed now."""
         try:
             return self._conclude(code, message)
-        except (FetchError, DiskError) as error:
+        except HaulError as error:
             return error
 
     def sent_at(self) -> float | None:
@@ -188,7 +188,7 @@ class Transfer:
             if limit is not None and progress.received_bytes > limit:
                 raise outcomes.too_large(self.request.url, limit)
             sink.write(chunk)
-        except (FetchError, DiskError) as error:
+        except HaulError as error:
             self._failure = error
             return 0
         return None
@@ -216,7 +216,7 @@ class Transfer:
             self._head = parse_head(self._lines, self._url)
         return self._head
 
-    def _conclude(self, code: int, message: str) -> Receipt | FetchError | DiskError | None:
+    def _conclude(self, code: int, message: str) -> Receipt | HaulError | None:
         if self._failure:
             return self._failure
         head = self._read_head()

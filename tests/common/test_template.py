@@ -221,3 +221,12 @@ def test_collisions_of_ten_million_names_are_found_by_arithmetic() -> None:
 
 def test_name_of_a_link_is_its_last_component() -> None:
     assert name_of("http://h/a/b.bin?x=/y#/z") == "b.bin"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://u:planted@h/x{9..1}?planted", "http://h/x{1}#planted", "http://h/?{planted..2}"]
+)
+def test_refusals_do_not_tell_secrets(text: str) -> None:
+    with pytest.raises(InvalidTemplate) as refusal:
+        parse_template(text)
+    assert "planted" not in str(refusal.value)

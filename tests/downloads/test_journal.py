@@ -1,8 +1,10 @@
 """The journal: what was acknowledged is there after a kill, again is harmless, and secrets go with the share's end."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
 from target.downloads import journal as records
+from target.downloads.expansion import Expansion
 from target.downloads.journal import Journal
 from target.downloads.share import Share, State
 from target.downloads.task import FAILED, FINISHED, SKIPPED, Result, Task
@@ -89,12 +92,32 @@ def test_adding_again_is_harmless(journal: Journal) -> None:
 def test_secrets_are_gone_when_the_share_has_ended(journal: Journal, path: Path) -> None:
     share = add(journal)
     assert path.stat().st_mode & 0o077 == 0
-    journal.call(lambda connection: records.set_state(connection, share, State.FINISHED, 99))
-    journal.stop()
+    ended = threading.Event()
+    journal.submit(
+        lambda connection: records.set_state(connection, share, State.FINISHED, 99),
+        lambda *_: ended.set(),
+        forgets=True,
+    )
+    assert ended.wait(10)
     kept = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"planted" not in kept
+    journal.stop()
     (found,) = reopened(path)
     assert (found.state, found.finished_ns, found.spec.headers) == (State.FINISHED, 99, ())
+
+
+@pytest.mark.parametrize(
+    ("template", "kept", "first_name"),
+    [
+        ("http://u:planted@h/d/x{1..2}?sig=planted", "http://h/d/x{1..2}", "x1"),
+        ("u:planted@h/x{1..2}", "h/x{1..2}", "x1"),
+        ("http://h/x?{0..0}planted", "http://h/x#{0..0}", "x"),
+    ],
+)
+def test_a_template_keeps_its_names_and_nothing_else(template: str, kept: str, first_name: str) -> None:
+    spec = dataclasses.replace(SPEC, template=template, targets=(("t1", 1),)).without_secrets()
+    assert (spec.template, spec.headers) == (kept, ())
+    assert Expansion(spec, "t1").names(0, 1) == [first_name]
 
 
 def test_removed_share_leaves_nothing(journal: Journal, path: Path) -> None:

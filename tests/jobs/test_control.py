@@ -1,5 +1,6 @@
 """Jobs under way: status, list, abort, remove, limits and fairness, from any proxy."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -133,3 +134,35 @@ def test_ended_tasks_come_in_pages(api: Api, origin: Origin) -> None:
         names += [task["name"] for task in page["finished_tasks"]]
         after = page.get("tasks_next")
     assert names == [f"{n:03}" for n in range(250)]
+
+
+def test_bytes_per_hour_are_for_the_whole_cluster(api: Api, origin: Origin) -> None:
+    origin.serve_pattern("/budgets/", lambda path: bytes(4000))
+    limits = {"bytes_per_hour": 3600 * 30_000}
+    job = api.download(type="range", template=origin.url("/budgets/{00..89}"), limits=limits)
+    began = time.monotonic()
+    assert api.finished(job)["finished_cnt"] == 90
+    # 360,000 bytes, of which each of three targets may take one second's share at once
+    assert time.monotonic() - began > (360_000 - 30_000) / 30_000 * 0.8
+
+
+def test_a_bucket_destroyed_under_a_job_ends_its_tasks_at_once(api: Api, origin: Origin) -> None:
+    links = [origin.put(f"/doomed/{n}", b"d") for n in range(6)]
+    gates = [origin.gate(f"/doomed/{n}") for n in range(6)]
+    job = api.download(type="multi", bucket={"name": "doomed"}, objects=links)
+    wait_for(lambda: len(api.status(job).get("current_tasks", [])) == 6)
+    assert api.call("DELETE", "/v1/buckets/doomed", {"action": "destroy-bck"}).status_code == 200
+    for gate in gates:
+        gate.release()
+    status = api.finished(job)
+    assert (status["finished_cnt"], status["error_cnt"]) == (0, 6)
+    assert {error["error"] for error in status["download_errors"]} == {'bucket "ais://doomed" does not exist'}
+    assert [origin.count(f"/doomed/{n}") for n in range(6)] == [1] * 6
+
+
+def test_nobody_passes_for_a_node_of_the_cluster(cluster: Cluster, api: Api) -> None:
+    api.create_bucket("callers")
+    api.put("callers", "o", b"x")
+    for url in (cluster.urls["p1"] + "/v1/buckets", *(cluster.urls[t] + "/v1/objects/callers/o" for t in ("t1", "t2"))):
+        response = api.http.get(url, headers={"Ais-Caller-Id": "p1"})
+        assert (response.status_code, "Ais-Caller-Id" in response.json()["message"]) == (403, True)
