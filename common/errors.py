@@ -10,6 +10,7 @@
     │   ├── ObjectNotFound    404
     │   ├── JobNotFound       404
     │   ├── MethodNotAllowed  405
+    │   ├── NotOwner          409
     │   ├── BucketExists      409
     │   ├── RequestTooLarge   413
     │   ├── RangeNotSatisfiable 416
@@ -113,6 +114,13 @@ class MethodNotAllowed(RequestError):
     def __init__(self, *allow: str) -> None:
         super().__init__("Method Not Allowed")
         self.allow = ", ".join(sorted(allow))
+
+
+class NotOwner(RequestError):
+    """The object is another target's; the sender has an old cluster map or none, and should ask a proxy."""
+
+    code = "ErrNotOwner"
+    status = 409
 
 
 class BucketExists(RequestError):

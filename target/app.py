@@ -61,7 +61,7 @@ class TargetNode:
         self._membership = Membership(node, config.proxies, self._client, self._store, guard)
         self._downloads = self._build_downloads(config, guard)
         self._intra = IntraApi(self._downloads, self._store, self._membership)
-        self._objects = ObjectsApi(self._store, self._name)
+        self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from common.clustermap import ClusterMap, Node
-from common.errors import HaulError, PeerError, Unavailable
-from common.names import Bucket
+from common.errors import HaulError, NotOwner, PeerError, Unavailable
+from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError
 from target.downloads.service import Downloads
 from target.storage.store import Store
@@ -43,7 +43,6 @@ class Membership:
         self._store = store
         self._guard = guard
         self._swept = False
-        self._hurry = asyncio.Event()
         self.cluster_map = ClusterMap()
         self.is_ready = False
 
@@ -55,12 +54,7 @@ class Membership:
                 await self._settle_undecided(downloads)
             except HaulError as error:
                 _log.warning("membership.not_reported", error=error.message)
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._hurry.wait()
-            except TimeoutError:
-                pass
-            self._hurry.clear()
+            await asyncio.sleep(INTERVAL_SECONDS)
 
     async def report_once(self) -> None:
         """One report to one proxy; raises PeerError when no proxy answers."""
@@ -69,6 +63,15 @@ class Membership:
         self.apply_cluster_map(answer["clustermap"])
         await self.apply_buckets(answer["buckets"])
         self.is_ready = True
+
+    def check_owned(self, bucket: Bucket, name: str) -> None:
+        """Raise NotOwner unless the cluster map gives the object to this target; Unavailable before there is a map."""
+        owner = self.cluster_map.owner(bucket, name)
+        if owner.id != self._node.id:
+            raise NotOwner(
+                f"{bucket.cname}/{printable(name)} belongs to target {owner.id} by cluster map "
+                f"v{self.cluster_map.version}, not to {self._node.id}: send the request to a proxy"
+            )
 
     def apply_cluster_map(self, plain: Mapping[str, Any]) -> None:
         """Take over a cluster map, unless it is older than ours; downloads may never reach the cluster's own nodes."""

@@ -50,9 +50,13 @@ class NothingToDelete(ObjectNotFound):
 class ObjectsApi:
     """The ASGI application for objects; `node` is this target as errors name it, `t[id]`."""
 
-    def __init__(self, store: Store, node: str) -> None:
+    def __init__(
+        self, store: Store, node: str, check_owned: Callable[[Bucket, str], None] = lambda bucket, name: None
+    ) -> None:
+        """`check_owned` raises what is answered to a PUT of an object that is another target's."""
         self._store = store
         self._node = node
+        self._check_owned = check_owned
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
         self._uploads = Uploads(store, self._threads)
 
@@ -170,6 +174,7 @@ class ObjectsApi:
     async def _put(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
     ) -> None:
+        self._check_owned(bucket, name)
         if bucket_id is None:
             bucket_id = self._store.bucket_ids().get(bucket)
             if bucket_id is None:

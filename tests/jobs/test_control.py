@@ -166,3 +166,15 @@ def test_nobody_passes_for_a_node_of_the_cluster(cluster: Cluster, api: Api) -> 
     for url in (cluster.urls["p1"] + "/v1/buckets", *(cluster.urls[t] + "/v1/objects/callers/o" for t in ("t1", "t2"))):
         response = api.http.get(url, headers={"Ais-Caller-Id": "p1"})
         assert (response.status_code, "Ais-Caller-Id" in response.json()["message"]) == (403, True)
+
+
+def test_a_target_takes_no_object_that_is_anothers(cluster: Cluster, api: Api) -> None:
+    api.create_bucket("strays")
+    owner = api.put("strays", "o", b"right").url
+    for target in ("t1", "t2", "t3"):
+        url = f"{cluster.urls[target]}/v1/objects/strays/o?pid=p1&utm=1"
+        if str(owner).startswith(cluster.urls[target]):
+            continue
+        response = api.http.put(url, content=b"stray")
+        assert (response.status_code, "send the request to a proxy" in response.json()["message"]) == (409, True)
+    assert api.get("strays", "o").content == b"right"
