@@ -128,7 +128,7 @@ class Lane:
                 self._engine.wait(self._wait_seconds())
                 turn = self._turns.take() if len(self._active) >= _BUSY_TRANSFERS else None
                 for completion in self._engine.collect():
-                    self._complete(completion)
+                    self._complete_surely(completion)
                 self._cancel_requested()
                 self._start_tasks()
                 self._engine.flush()
@@ -192,11 +192,19 @@ class Lane:
         self._active[task] = writer
         return writer
 
-    def _complete(self, completion: Completion) -> None:
+    def _complete_surely(self, completion: Completion) -> None:
+        """A mistake of ours costs one object, with its name, and not the lane with all that wait for it."""
         task = completion.token
         assert isinstance(task, Task)
+        try:
+            self._complete(task, completion.result)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.exception("lane.task_failed", job=task.share.id, name=task.name)
+            text = f"internal error ({type(error).__name__})"
+            self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), text)])
+
+    def _complete(self, task: Task, result: Receipt | HaulError) -> None:
         writer = self._active.pop(task)
-        result = completion.result
         if isinstance(result, HaulError):
             if writer is not None:
                 writer.discard()
