@@ -25,36 +25,38 @@ BucketArguments = Annotated[list[str], typer.Argument(metavar="ais://BUCKET", sh
 def create(
     buckets: BucketArguments,
     exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Be content when the bucket exists already.")] = False,
+    as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
     """Create buckets."""
     locations = [uris.parse_bucket(text) for text in buckets]
-    with Client(find_endpoints(endpoint)) as client:
+    with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         for location in locations:
             try:
                 client.call("POST", location.bucket_path, query=location.query, body={"action": "create-bck"})
             except ServerError as error:
                 if not (exist_ok and error.status == 409):
                     raise
-                output.say(f"{location.uri} exists already")
+                tell(f"{location.uri} exists already", {"uri": location.uri, "created": False})
             else:
-                output.say(f"Created {location.uri}")
+                tell(f"Created {location.uri}", {"uri": location.uri, "created": True})
 
 
 def remove_bucket(
     buckets: BucketArguments,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when the bucket has objects.")] = False,
+    as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
     """Remove buckets; asks first when one is not empty."""
     locations = [uris.parse_bucket(text) for text in buckets]
-    with Client(find_endpoints(endpoint)) as client:
+    with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         for location in locations:
             if not yes and not _may_be_removed(client, location):
                 output.note(f"{location.uri} stays.")
                 raise typer.Exit(1)
             client.call("DELETE", location.bucket_path, query=location.query, body={"action": "destroy-bck"})
-            output.say(f"Removed {location.uri}")
+            tell(f"Removed {location.uri}", {"uri": location.uri})
 
 
 def _may_be_removed(client: Client, location: Location) -> bool:

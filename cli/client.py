@@ -37,14 +37,20 @@ def find_endpoints(given: str | None) -> Endpoints:
     """`--endpoint`, else HAUL_ENDPOINT, else the cluster started last; raises CommandError when none is known."""
     if given:
         return Endpoints([_url(given)], "--endpoint")
-    if from_environment := os.environ.get(ENDPOINT_VARIABLE):
-        return Endpoints([_url(from_environment)], ENDPOINT_VARIABLE)
+    if url := endpoint_from_environment():
+        return Endpoints([url], ENDPOINT_VARIABLE)
     if last := state.load():
         return Endpoints(last.endpoints, "the cluster started last", last.directory)
     raise CommandError(
         "no cluster is known. Start one on this machine:  haul cluster up\n"
         f"       or say where one is:  --endpoint URL  or the environment variable {ENDPOINT_VARIABLE}"
     )
+
+
+def endpoint_from_environment() -> str:
+    """The URL in HAUL_ENDPOINT; empty when there is none."""
+    text = os.environ.get(ENDPOINT_VARIABLE)
+    return _url(text) if text else ""
 
 
 def _url(text: str) -> str:

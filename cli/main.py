@@ -5,10 +5,12 @@ What the commands do is left to the modules that are put together here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from cli.cluster import commands as cluster
 from cli.downloads import commands as downloads
 from cli.downloads import jobs
 from cli.errors import CommandError
+from common.names import printable
 
 _NOT_OURS = {"help_option_names": ["-h", "--help"]}
 _DEBUG_VARIABLE = "HAUL_DEBUG"
@@ -109,14 +112,38 @@ def _version() -> str:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code; errors have been written to standard error."""
+    # The command is called past `Typer.__call__`, which would put its own excepthook in the place of ours.
+    command = typer.main.get_command(build())
     try:
-        build()(args=None if arguments is None else list(arguments), prog_name="haul")
+        try:
+            command(args=None if arguments is None else list(arguments), prog_name="haul")
+        finally:
+            # Here, because the interpreter's own flush at its end would complain in its own way.
+            sys.stdout.flush()
     except CommandError as error:
-        output.note(f"Error: {error}", style="red" if sys.stderr.isatty() else "")
+        _say_error(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        output.abandon()
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            output.abandon()
+        _say_error(f"{_what_failed(error)}: {error.strerror or error}")
+        return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _say_error(text: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code tells it, too
+        output.note(f"Error: {text}", style="red" if sys.stderr.isatty() else "")
+
+
+def _what_failed(error: OSError) -> str:
+    """Commands turn the errors of files and sockets into their own; what is left over is mostly their output."""
+    return "cannot write to standard output" if error.filename is None else printable(str(error.filename))
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -131,7 +158,10 @@ def _unexpected(kind: type[BaseException], error: BaseException, trace: Tracebac
 def main() -> None:
     """The entry point."""
     sys.excepthook = _unexpected
-    sys.exit(run())
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        # None when it was closed by whoever started us, who then wants none of it.
+        sys.stdout = sys.stdout or nowhere
+        sys.exit(run())
 
 
 if __name__ == "__main__":

@@ -122,6 +122,8 @@ def get(
     part = Range(_size(offset, "--offset"), _size(length, "--length"))
     if length and not part.length:
         raise UsageError("--length must be more than 0")
+    if as_json and destination == _STANDARD:
+        raise UsageError("--json and the object cannot both go to standard output; name a file")
     with Client(find_endpoints(endpoint)) as client:
         if destination == _STANDARD:
             transfer.fetch(client, what, part, transfer.standard_output())
@@ -153,14 +155,15 @@ def _size(text: str, option: str) -> int:
 
 def remove_objects(
     objects: Annotated[list[str], typer.Argument(metavar="ais://BUCKET/NAME", show_default=False, help="Objects.")],
+    as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
     """Remove objects."""
     locations = [uris.parse_object(text) for text in objects]
-    with Client(find_endpoints(endpoint)) as client:
+    with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         for location in locations:
             client.delete(location.object_path, query=location.query)
-            output.say(f"Removed {formats.name(location.uri)}")
+            tell(f"Removed {formats.name(location.uri)}", {"uri": location.uri})
 
 
 def show_object(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.formats import Units
+from common.names import printable
 
 EndpointOption = Annotated[
     str | None,
@@ -17,4 +18,15 @@ EndpointOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
-UnitsOption = Annotated[Units, typer.Option("--units", help="How sizes are written.")]
+
+
+def _units(text: str) -> Units:
+    try:
+        return Units(text)
+    except ValueError:
+        raise typer.BadParameter(f"{printable(text)} ({', '.join(Units)})") from None
+
+
+UnitsOption = Annotated[
+    Units, typer.Option("--units", metavar="|".join(Units), parser=_units, help="How sizes are written.")
+]

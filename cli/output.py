@@ -5,9 +5,11 @@ How figures are spelled is left to `cli.formats`.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -45,3 +47,27 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: S
 def show_json(value: object) -> None:
     """The machine-readable form: UTF-8 where the terminal can, sorted by nothing, two spaces of indent."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def results(*, as_json: bool) -> Iterator[Callable[[str, Mapping[str, object]], None]]:
+    """Results that come one by one: said in words at once, or all in one JSON array, even when an error ends them."""
+    found: list[Mapping[str, object]] = []
+
+    def tell(text: str, fields: Mapping[str, object]) -> None:
+        found.append(fields)
+        if not as_json:
+            say(text)
+
+    try:
+        yield tell
+    finally:
+        if as_json:
+            show_json(found)
+
+
+def abandon() -> None:
+    """Let what is still to be written to a standard output that takes no more go nowhere, without another error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

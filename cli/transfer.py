@@ -106,10 +106,13 @@ def store_stream(client: Client, stream: BinaryIO, destination: Location) -> int
 
     def counted() -> Iterator[bytes]:
         nonlocal size_bytes
-        for chunk in _chunks(stream):
-            hasher.update(chunk)
-            size_bytes += len(chunk)
-            yield chunk
+        try:
+            for chunk in _chunks(stream):
+                hasher.update(chunk)
+                size_bytes += len(chunk)
+                yield chunk
+        except OSError as error:
+            raise CommandError(f"cannot read standard input: {error.strerror}") from None
 
     headers = {"Content-Type": "application/octet-stream"}
     answer = client.put(destination.object_path, query=destination.query, chunks=counted(), headers=headers)

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from cli import formats, output, state
-from cli.cluster import ports, service
+from cli.client import ENDPOINT_VARIABLE, endpoint_from_environment
+from cli.cluster import ports, processes, service, shape
 from cli.cluster.service import Started
 from cli.cluster.shape import DEFAULTS, Wanted
-from cli.errors import CommandError
+from cli.errors import CommandError, UsageError
 from cli.options import JsonOption
 
 _DEFAULT_DIRECTORY = "~/.haul"
@@ -95,7 +96,8 @@ def up(  # noqa: PLR0913 - a command's options are its parameters
 
 def status(directory: Directory = "", as_json: JsonOption = False) -> None:
     """Show every node of a cluster on this machine, running or not."""
-    reports = service.status(_chosen(directory))
+    where = _chosen(directory)
+    reports = service.status(where)
     if as_json:
         output.show_json(service.to_plain(reports))
         return
@@ -113,12 +115,17 @@ def status(directory: Directory = "", as_json: JsonOption = False) -> None:
     output.show_table(("ID", "ROLE", "STATE", "URL", "PID", ""), rows, right=(4,))
     if stopped := [report for report in reports if report.state == "stopped"]:
         which = "The cluster is" if len(stopped) == len(reports) else f"{formats.count(len(stopped), 'node')} of it"
-        output.note(f"{which} stopped. Start it:  haul cluster up --dir {_chosen(directory)}")
+        output.note(f"{which} stopped. Start it:  haul cluster up --dir {where}")
+    for report in reports:
+        if report.state == "silent":
+            output.note(f"{report.id} runs and does not answer. Its log:  {where / report.id / processes.LOG_FILE}")
 
 
 def down(directory: Directory = "", as_json: JsonOption = False) -> None:
     """Stop a cluster on this machine; its data stays."""
     where = _chosen(directory)
+    if not directory:
+        output.note(f"Stopping the cluster in {where}")
     stopped, killed = service.down(where)
     if as_json:
         output.show_json({"directory": str(where), "stopped": stopped, "killed_pids": killed})
@@ -132,10 +139,25 @@ def down(directory: Directory = "", as_json: JsonOption = False) -> None:
 
 
 def _chosen(directory: str) -> Path:
+    """The directory that is meant: as given, else that of the cluster which HAUL_ENDPOINT leads to, else the last one.
+
+    Raises UsageError when HAUL_ENDPOINT leads to a cluster whose directory is not known.
+    """
     if directory:
         return _absolute(directory)
-    last = state.load()
-    return Path(last.directory) if last else _absolute(_DEFAULT_DIRECTORY)
+    default, last = _absolute(_DEFAULT_DIRECTORY), state.load()
+    likely = Path(last.directory) if last else default
+    url = endpoint_from_environment()
+    if not url:
+        return likely
+    for known in (likely, default):
+        plan = shape.load(known)
+        if plan and url in {plan.public_url(node) for node in plan.nodes}:
+            return known
+    raise UsageError(
+        f"{ENDPOINT_VARIABLE} names {url}, which is no node of the cluster in {likely}.\n"
+        f"       Say which cluster on this machine is meant:  --dir DIR"
+    )
 
 
 def _absolute(directory: str) -> Path:
@@ -149,26 +171,26 @@ def _absolute(directory: str) -> Path:
 
 
 def _say_up(where: Path, started: Started) -> None:
-    shape = started.shape
-    nodes = f"{formats.count(len(shape.proxies), 'proxy', 'proxies')}, {formats.count(len(shape.targets), 'target')}"
-    size = f"{nodes} with {formats.count(shape.mountpaths, 'mountpath')} each"
+    plan = started.shape
+    nodes = f"{formats.count(len(plan.proxies), 'proxy', 'proxies')}, {formats.count(len(plan.targets), 'target')}"
+    size = f"{nodes} with {formats.count(plan.mountpaths, 'mountpath')} each"
     if not started.started:
         output.say(f"The cluster is running already: {size}", style="bold green")
     else:
         took = formats.duration(started.seconds)
-        some = "" if len(started.started) == len(shape.nodes) else f" (started {', '.join(started.started)})"
+        some = "" if len(started.started) == len(plan.nodes) else f" (started {', '.join(started.started)})"
         output.say(f"The cluster is ready: {size}, in {took}{some}", style="bold green")
-    origins = "public addresses" + "".join(f", {origin}" for origin in shape.allow_origins)
+    origins = "public addresses" + "".join(f", {origin}" for origin in plan.allow_origins)
     output.lines(
         [
-            *(f"  proxy   {shape.public_url(node)}" for node in shape.proxies),
-            *(f"  target  {shape.public_url(node)}" for node in shape.targets),
+            *(f"  proxy   {plan.public_url(node)}" for node in plan.proxies),
+            *(f"  target  {plan.public_url(node)}" for node in plan.targets),
             f"  data in {where}",
             f"  jobs may fetch from {origins}",
         ]
     )
-    if not ports.is_local_only(shape.host):
-        output.note(f"Everybody who can reach {shape.host} can read and write: there are no accounts.", style="yellow")
+    if not ports.is_local_only(plan.host):
+        output.note(f"Everybody who can reach {plan.host} can read and write: there are no accounts.", style="yellow")
     output.lines(
         [
             "",

@@ -12,6 +12,8 @@ from cli.errors import CommandError, UsageError
 from common.clock import monotonic
 
 _POLL_SECONDS = 0.05
+_LAST_PORT = 65535
+_NO_MORE = f"not enough ports for all nodes: there is no port after {_LAST_PORT}; choose a smaller --port"
 
 
 def assign(host: str, first_port: int, proxies: int, targets: int) -> tuple[NodeShape, ...]:
@@ -31,8 +33,8 @@ def assign(host: str, first_port: int, proxies: int, targets: int) -> tuple[Node
 
 
 def _require(host: str, port: int) -> None:
-    if port > 65535:
-        raise UsageError(f"there is no port {port}; choose a smaller --port")
+    if port > _LAST_PORT:
+        raise UsageError(_NO_MORE)
     if problem := _problem(host, port):
         raise CommandError(f"{problem}; choose another with --port")
 
@@ -47,10 +49,12 @@ def wait_until_free(host: str, port: int, seconds: float) -> str:
 
 def next_free(host: str, port: int) -> int:
     """The first port from `port` upwards that a node could listen on."""
-    for candidate in range(port, 65536):
+    if port > _LAST_PORT:
+        raise UsageError(_NO_MORE)
+    for candidate in range(port, _LAST_PORT + 1):
         if not _problem(host, candidate):
             return candidate
-    raise CommandError(f"there is no free port above {port}")
+    raise CommandError(f"no port from {port} to {_LAST_PORT} is free; choose a smaller --port")
 
 
 def _problem(host: str, port: int) -> str:

@@ -52,6 +52,17 @@ def _tail(entry: Path) -> bytes:
     return b"\0".join(words[-4:])
 
 
+def age_seconds(pid: int) -> float:
+    """How long ago a process was started; 0 when it has gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    # The name in parentheses may hold spaces; field 22 of all is the 20th after it, in ticks since the machine started.
+    started_seconds = int(text.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started_seconds)
+
+
 def start(role: str, config: Path) -> subprocess.Popen[bytes]:
     """Start a node in a session of its own; its output is appended to the log beside its configuration."""
     folder = config.parent

@@ -35,7 +35,9 @@ _LOCK_FILE = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """How one node is: `online`, `starting` (it runs and is not ready yet), `stopped`; `pid` None when stopped."""
+    """How one node is: `online`, `starting` (it runs and is not ready yet), `silent` (it has run for longer than a
+    start takes, and does not answer), `stopped`; `pid` None when stopped.
+    """
 
     id: str
     role: str
@@ -89,7 +91,7 @@ def down(directory: Path) -> tuple[list[str], list[int]]:
     return [node.id for config, node in nodes.items() if config in running], killed
 
 
-def status(directory: Path) -> list[NodeReport]:
+def status(directory: Path, *, ready_deadline_seconds: float = _READY_DEADLINE_SECONDS) -> list[NodeReport]:
     """Every node, whether it runs or not."""
     plan = _existing(directory)
     running = processes.find((node.role, configs.path_of(directory, node)) for node in plan.nodes)
@@ -97,11 +99,17 @@ def status(directory: Path) -> list[NodeReport]:
     with _http() as http:
         for node in plan.nodes:
             pid = running.get(configs.path_of(directory, node))
-            ready = pid is not None and _is_healthy(http, plan, node)
-            word = "stopped" if pid is None else "online" if ready else "starting"
+            word = "stopped" if pid is None else _state(http, plan, node, pid, ready_deadline_seconds)
             mountpaths = plan.mountpath_dirs(directory, node)
             reports.append(NodeReport(node.id, node.role, plan.public_url(node), pid, word, mountpaths))
     return reports
+
+
+def _state(http: httpx.Client, plan: ClusterShape, node: NodeShape, pid: int, ready_deadline_seconds: float) -> str:
+    code = _readiness(http, plan, node)
+    if code is None and processes.age_seconds(pid) > ready_deadline_seconds:
+        return "silent"
+    return "online" if code == 200 else "starting"
 
 
 def to_plain(reports: list[NodeReport]) -> list[dict[str, object]]:
@@ -112,9 +120,9 @@ def to_plain(reports: list[NodeReport]) -> list[dict[str, object]]:
 @contextlib.contextmanager
 def exclusive(directory: Path, *, create: bool) -> Iterator[None]:
     """Keep other `haul cluster` commands off the directory; raises CommandError when one is at work there."""
+    if create:
+        _make(directory)
     try:
-        if create:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / _LOCK_FILE).open("a")
     except FileNotFoundError:
         raise CommandError(_no_cluster(directory)) from None
@@ -126,6 +134,13 @@ def exclusive(directory: Path, *, create: bool) -> Iterator[None]:
         except BlockingIOError:
             raise CommandError(f"another haul command is starting or stopping the cluster in {directory}") from None
         yield
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make the directory {directory}: {error.strerror}") from None
 
 
 def _no_cluster(directory: Path) -> str:
@@ -278,10 +293,15 @@ def _http() -> httpx.Client:
 
 
 def _is_healthy(http: httpx.Client, plan: ClusterShape, node: NodeShape) -> bool:
+    return _readiness(http, plan, node) == 200
+
+
+def _readiness(http: httpx.Client, plan: ClusterShape, node: NodeShape) -> int | None:
+    """The HTTP status that the node answers with; None when it does not answer."""
     try:
-        return http.get(f"{plan.public_url(node)}/v1/health", params={"readiness": "true"}).status_code == 200
+        return http.get(f"{plan.public_url(node)}/v1/health", params={"readiness": "true"}).status_code
     except httpx.HTTPError:
-        return False
+        return None
 
 
 def _knows_all_targets(http: httpx.Client, plan: ClusterShape, proxy: NodeShape) -> bool:

@@ -77,16 +77,54 @@ class ClusterShape:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` gives; raises CommandError with the reason."""
         try:
-            plain: dict[str, Any] = json.loads(text)
-            if plain.pop("format") != FORMAT:
-                raise CommandError("it was written by another version of haul")
-            if set(plain) != {field.name for field in fields(cls)}:
-                raise CommandError("its fields are not those that are expected")
-            plain["nodes"] = tuple(NodeShape(**node) for node in plain["nodes"])
-            plain["allow_origins"] = tuple(plain["allow_origins"])
-            return cls(**plain)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CommandError(f"it is damaged: {type(error).__name__}") from None
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise CommandError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        if problem := _problem(plain, [field.name for field in fields(cls)]):
+            raise CommandError(problem)
+        del plain["format"]
+        plain["nodes"] = tuple(NodeShape(**node) for node in plain["nodes"])
+        plain["allow_origins"] = tuple(plain["allow_origins"])
+        return cls(**plain)
+
+
+def _problem(plain: Any, names: Sequence[str]) -> str:
+    """What is wrong with a recorded shape, whose fields but `format` have these names; empty when nothing is."""
+    if not isinstance(plain, dict):
+        return "it is no JSON object"
+    if plain.get("format", FORMAT) != FORMAT:
+        return "it was written by another version of haul"
+    if missing := [name for name in ("format", *names) if name not in plain]:
+        return f'"{missing[0]}" is missing'
+    if unknown := sorted(plain.keys() - {"format", *names}):
+        return f'"{printable(unknown[0])}" is not known'
+    return _problem_of_values(plain) or _problem_of_nodes(plain["nodes"])
+
+
+def _problem_of_values(plain: dict[str, Any]) -> str:
+    for name in ("cluster_id", "host", "public_host", "durability"):
+        if not isinstance(plain[name], str):
+            return f'"{name}" must be a text'
+    if type(plain["mountpaths"]) is not int:
+        return '"mountpaths" must be a number'
+    origins = plain["allow_origins"]
+    if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
+        return '"allow_origins" must be a list of texts'
+    return ""
+
+
+def _problem_of_nodes(nodes: Any) -> str:
+    expected = {field.name for field in fields(NodeShape)}
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) and node.keys() == expected for node in nodes):
+        return '"nodes" must be a list of objects with "id", "role" and "port"'
+    for node in nodes:
+        if not isinstance(node["id"], str) or node["role"] not in {"proxy", "target"}:
+            return 'every node must have a text as its "id" and "proxy" or "target" as its "role"'
+        if type(node["port"]) is not int or not 1 <= node["port"] <= 65535:
+            return f'"port" of {printable(node["id"])} must be 1 to 65535'
+    if {node["role"] for node in nodes} != {"proxy", "target"}:
+        return "there must be at least one proxy and one target"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +196,11 @@ def load(directory: Path) -> ClusterShape | None:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot read {path}: {error}") from None
     except CommandError as error:
-        raise CommandError(f"cannot use {path}: {error}") from None
+        raise CommandError(
+            f"cannot use {path}: {error}\n"
+            "       Correct the file, or put a copy back; the data of the nodes is not touched.\n"
+            "       For a new cluster choose another --dir."
+        ) from None
 
 
 def save(directory: Path, shape: ClusterShape) -> None:

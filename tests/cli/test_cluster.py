@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import httpx
 import pytest
 
 from cli import main, state
-from cli.cluster import configs, ports, processes, shape
+from cli.cluster import configs, ports, processes, service, shape
 from cli.cluster.shape import ClusterShape, NodeShape, Wanted
 from cli.errors import CommandError, UsageError
 from tests.cli.conftest import Haul
@@ -48,6 +49,30 @@ def test_a_damaged_shape_is_an_error_and_not_a_new_cluster(tmp_path: Path, text:
     (tmp_path / "cluster.json").write_text(text)
     with pytest.raises(CommandError, match=r"cluster\.json"):
         shape.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{\n  "format": 1,\n  nodes\n}', "line 3, column 3: Expecting property name"),
+        ('{"format": 2}', "written by another version"),
+        ("[]", "it is no JSON object"),
+        ("{}", '"format" is missing'),
+        ('{"format": 1, "cluster_id": "c"}', '"host" is missing'),
+        (SHAPE.to_json().replace('"host"', '"hots"'), '"host" is missing'),
+        (SHAPE.to_json().replace("{", '{"extra": 1,', 1), '"extra" is not known'),
+        (SHAPE.to_json().replace("8080", '"8080"'), '"port" of p1 must be 1 to 65535'),
+        (SHAPE.to_json().replace('"proxy"', '"target"'), "at least one proxy and one target"),
+        (SHAPE.to_json().replace('"role"', '"rule"'), '"nodes" must be'),
+        (SHAPE.to_json().replace('"mountpaths": 2', '"mountpaths": "2"'), '"mountpaths" must be a number'),
+    ],
+)
+def test_what_is_wrong_with_a_shape_is_said_and_what_to_do(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "cluster.json").write_text(text)
+    with pytest.raises(CommandError) as raised:
+        shape.load(tmp_path)
+    assert problem in str(raised.value)
+    assert "Correct the file" in str(raised.value)
 
 
 def test_what_differs_is_named() -> None:
@@ -100,6 +125,10 @@ def test_ports() -> None:
         assert ports.next_free("127.0.0.1", port) > port
         with pytest.raises(CommandError, match=f"port {port} .*--port"):
             ports.assign("127.0.0.1", port, 1, 1)
+    with pytest.raises(CommandError, match="no port after 65535; choose a smaller --port"):
+        ports.assign("127.0.0.1", 65535, 2, 1)
+    with pytest.raises(CommandError, match="no port after 65535; choose a smaller --port"):
+        ports.next_free("127.0.0.1", 65536)
     assert "cannot listen" in ports.wait_until_free("192.0.2.77", 8080, 0.0)
     assert ports.public_host("127.0.0.1") == "127.0.0.1"
     assert ports.public_host("0.0.0.0") not in {"0.0.0.0", ""}
@@ -118,12 +147,58 @@ def test_a_process_is_known_by_its_configuration_and_not_by_its_pid(tmp_path: Pa
     assert processes.find([("target", config)]) == {}
 
 
+def test_the_age_of_a_process() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert 0 <= processes.age_seconds(process.pid) <= processes.age_seconds(os.getpid())
+        process.kill()
+    assert processes.age_seconds(process.pid) == 0
+
+
 def test_there_is_no_cluster(haul: Haul, tmp_path: Path) -> None:
     for words in (("status",), ("down",)):
         outcome = haul("cluster", *words, "--dir", str(tmp_path / "none"))
         assert outcome.code == 1
         assert f"haul cluster up --dir {tmp_path / 'none'}" in outcome.err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_cannot_be_made(haul: Haul, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for directory, reason in (("/proc/xx", "No such file or directory"), (tmp_path / "file" / "x", "Not a directory")):
+        outcome = haul("cluster", "up", "--dir", str(directory))
+        assert (outcome.code, outcome.err) == (1, f"Error: cannot make the directory {directory}: {reason}\n")
+
+
+@pytest.mark.parametrize("word", ["status", "down"])
+def test_no_cluster_is_meant_silently_when_the_environment_names_another(
+    haul: Haul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / ".haul").mkdir(parents=True)
+    (tmp_path / "last").mkdir()
+    shape.save(tmp_path / "last", SHAPE)
+    state.save(state.LastCluster(str(tmp_path / "last"), SHAPE.endpoints))
+    monkeypatch.setenv("HAUL_ENDPOINT", "http://10.1.2.3:8080")
+    refused = haul("cluster", word)
+    assert (refused.code, refused.out) == (2, "")
+    assert "HAUL_ENDPOINT names http://10.1.2.3:8080, which is no node" in refused.err
+    assert f"{tmp_path}/last" in refused.err
+    assert "--dir" in refused.err
+    assert haul("cluster", word, "--dir", str(tmp_path / "last")).code == 0
+    monkeypatch.setenv("HAUL_ENDPOINT", "127.0.0.1:8082/")
+    assert haul("cluster", word).code == 0
+    shape.save(tmp_path / "home" / ".haul", replace(SHAPE, public_host="10.1.2.3"))
+    monkeypatch.setenv("HAUL_ENDPOINT", "http://10.1.2.3:8080")
+    chosen = haul("cluster", word)
+    assert chosen.code == 0
+    assert f"{tmp_path}/home/.haul" in chosen.out + chosen.err
+
+
+def test_down_says_first_which_cluster_it_stops(haul: Haul, tmp_path: Path, state_home: Path) -> None:
+    shape.save(tmp_path, SHAPE)
+    state.save(state.LastCluster(str(tmp_path), SHAPE.endpoints))
+    assert haul("cluster", "down").err == f"Stopping the cluster in {tmp_path}\n"
+    assert haul("cluster", "down", "--dir", str(tmp_path)).err == ""
 
 
 def test_a_strange_directory_is_left_alone(haul: Haul, tmp_path: Path) -> None:
@@ -258,6 +333,18 @@ def test_a_crashed_node_is_started_again_and_only_that(running: Running) -> None
     after = running.pids()
     assert after["t2"] != before["t2"]
     assert {**after, "t2": 0} == {**before, "t2": 0}
+
+
+def test_a_node_that_hangs_is_silent_and_not_starting(running: Running) -> None:
+    pid = running.pids()["t1"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        young = service.status(running.directory)
+        old = service.status(running.directory, ready_deadline_seconds=0.0)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert [report.state for report in young] == ["online", "online", "starting", "online"]
+    assert [report.state for report in old] == ["online", "online", "silent", "online"]
 
 
 def test_the_clients_go_to_the_proxy_that_lives(running: Running) -> None:

@@ -42,6 +42,39 @@ def test_buckets(haul: Haul, cluster: Cluster) -> None:
     assert haul("rmb", "ais://one", "-y").err == 'Error: bucket "ais://one" does not exist\n'
 
 
+def test_what_is_made_and_removed_in_json(haul: Haul, cluster: Cluster) -> None:
+    cluster.buckets["old"] = {"x": b"1", "y": b"2"}
+    made = haul("create", "ais://old", "ais://new", "--exist-ok", "--json")
+    assert json.loads(made.out) == [{"uri": "ais://old", "created": False}, {"uri": "ais://new", "created": True}]
+    assert json.loads(haul("rmo", "ais://old/x", "ais://old/y", "--json").out) == [
+        {"uri": "ais://old/x"},
+        {"uri": "ais://old/y"},
+    ]
+    assert json.loads(haul("rmb", "ais://old", "ais://new", "--json").out) == [
+        {"uri": "ais://old"},
+        {"uri": "ais://new"},
+    ]
+    partly = haul("create", "ais://a", "ais://a", "--json")
+    assert (partly.code, json.loads(partly.out)) == (1, [{"uri": "ais://a", "created": True}])
+    assert partly.err == 'Error: bucket "ais://a" already exists\n'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "create", "ls", "rmb", "put", "get", "rmo", "download", "start download", "wait", "stop", "show job",
+        "show object", "show cluster", "job show", "job wait", "job stop", "job rm", "cluster up", "cluster status",
+        "cluster down",
+    ],
+)  # fmt: skip
+def test_whatever_shows_something_can_show_it_as_json(haul: Haul, words: str) -> None:
+    assert "--json" in haul(*words.split(), "--help").out
+
+
+def test_an_object_and_json_do_not_share_standard_output(haul: Haul, cluster: Cluster) -> None:
+    assert haul("get", "ais://b/x", "-", "--json").code == 2
+
+
 def test_a_bucket_with_objects_is_not_removed_without_being_sure(haul: Haul, cluster: Cluster) -> None:
     cluster.buckets["b"] = {"x": b"1"}
     refused = haul("rmb", "ais://b")
@@ -146,6 +179,13 @@ def test_errors_are_one_clear_line(haul: Haul, cluster: Cluster, tmp_path: Path)
     assert haul("get", "ais://b/../x").code == 2
     assert haul("get").code == 2
     assert haul("nonesuch").code == 2
+
+
+def test_units_that_do_not_exist(haul: Haul) -> None:
+    refused = haul("ls", "--units", "zz")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1] == "Error: Invalid value for '--units': zz (iec, si, raw)"
+    assert "iec|si|raw" in haul("ls", "--help").out
 
 
 def test_nobody_answers(haul: Haul, state_home: Path) -> None:

@@ -136,10 +136,61 @@ def test_plain_line() -> None:
     )
 
 
+def drawn(view: View, width: int) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width, force_terminal=True, color_system=None).print(
+        display.picture(view, Units.IEC, width)
+    )
+    return file.getvalue()
+
+
+def large_view() -> View:
+    """A job whose figures are about as long as they get."""
+    meter = Meter()
+    names = [f"shards/2026/november/part-{n:06}-of-999999.tar" for n in range(3)]
+    tasks = [task(name, 0, 200 * 1024**2) for name in names]
+    meter.update(running(total=2_000_000, downloaded_bytes=0, current_tasks=tasks), 0.0)
+    status = job("dnl-1", finished_time=EPOCH, finished_cnt=1_234_567, error_cnt=12_345, total=2_000_000)
+    tasks = [task(name, 50 * 1024**2, 200 * 1024**2) for name in names]
+    status |= {"current_tasks": tasks, "downloaded_bytes": 800 * 1024**3}
+    return meter.update(JobStatus.from_wire(status), 200.0)
+
+
+def usual_view() -> View:
+    meter = Meter()
+    meter.update(running(total=31, downloaded_bytes=0), 0.0)
+    status = job("dnl-1", finished_time=EPOCH, finished_cnt=4, total=31, downloaded_bytes=150 * 1024**2)
+    return meter.update(JobStatus.from_wire(status), 12.0)
+
+
+def test_a_narrow_terminal_shortens_the_bar_and_no_figure() -> None:
+    for width in (60, 80, 100, 120):
+        figures = [line.rstrip() for line in drawn(usual_view(), width).splitlines()[1:]]
+        for expected in ("13%", "4 of 31 objects", "150 MiB", "12.5 MiB/s", "1 min 21 s left"):
+            assert expected in "\n".join(figures)
+        assert all(len(line) <= width for line in figures)
+        assert figures[0].index("13%") >= 8
+        assert len(figures) == (1 if width >= 80 else 2)
+    assert drawn(usual_view(), 120).splitlines()[1].index("13%") == 39
+
+
+def test_long_figures_get_a_second_line_and_long_names_keep_their_end() -> None:
+    for width in (60, 80, 120):
+        text = drawn(large_view(), width)
+        expected = ("62%", "1,246,912 of 2,000,000 objects", "800 GiB", "4.00 GiB/s", " left", "12,345 failed")
+        for figure in (*expected, "50.0 MiB of 200 MiB", "256 KiB/s", "-of-999999.tar"):
+            assert figure in text
+        assert all(len(line.rstrip()) <= width for line in text.splitlines())
+    assert "shards/2026/november/part-000000-of-999999.tar" in drawn(large_view(), 120)
+
+
+def test_the_narrowest_terminal_is_borne() -> None:
+    for width in range(1, 60):
+        assert all(len(line.rstrip()) <= width for line in drawn(large_view(), width).splitlines())
+
+
 def test_bars_show_everything_and_interpret_nothing() -> None:
-    console = Console(file=io.StringIO(), width=160, force_terminal=True, color_system=None)
-    console.print(display.picture(last_view(), Units.IEC))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = drawn(last_view(), 160)
     for expected in ("dnl-1", "a [bold]job\\n", "50%", "1,001 of 2,000 objects", "1 failed", "x\\ty", "50 B of 100 B"):
         assert expected in text
 
