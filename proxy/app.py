@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from common import clock, web
@@ -24,6 +24,7 @@ from proxy.api.answers import ErrorResponse, collapse, unmatched
 from proxy.api.intra import PREFIX as INTRA_PREFIX
 from proxy.api.intra import IntraApi
 from proxy.api.objects import EASY_PREFIX, PREFIX, ObjectRedirects
+from proxy.api.openapi import DocumentedApi
 from proxy.buckets import PREFIX as BUCKETS_PREFIX
 from proxy.buckets import Buckets
 from proxy.config import ProxyConfig
@@ -76,13 +77,12 @@ class ProxyNode:
         await self._store.close()
         await self._client.close()
 
-    def _build_api(self) -> FastAPI:
+    def _build_api(self) -> DocumentedApi:
         identity = cluster_api.Identity(self._config.id, self._config.cluster_id, clock.monotonic())
-        api = FastAPI(
+        api = DocumentedApi(
             title="Haul",
             description="Download jobs, buckets and objects; the REST dialect of NVIDIA AIStore's downloader.",
             version="1",
-            redoc_url=None,
             redirect_slashes=False,
         )
         api.include_router(download_api.router(self._downloads, self._config.max_body_bytes))

@@ -7,6 +7,7 @@ its version and new buckets their ids.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -14,8 +15,8 @@ import structlog
 
 from common import clock
 from common.buckets import BucketRecord, BucketTable
-from common.errors import BucketExists, PeerError, Unavailable
-from common.metastore.base import ABSENT, Compare, Delete, Event, MetaStore, Operation, Put, Resync
+from common.errors import PeerError, Unavailable
+from common.metastore.base import ABSENT, Compare, Delete, Event, MetaStore, Operation, Put, Resync, TransactionResult
 from common.names import Bucket
 from proxy.membership import Membership
 from proxy.peers import Peers
@@ -26,6 +27,34 @@ _PUSH_SECONDS = 2.0
 _DESTROY_SECONDS = 30.0
 _ATTEMPTS = 50
 _log = structlog.get_logger("proxy.buckets")
+
+
+class ClaimLost(PeerError):
+    """Somebody else has made the claimed bucket, or buckets were destroyed since: claim it again."""
+
+    def __init__(self, cname: str) -> None:
+        super().__init__(f'bucket "{cname}" is being made and destroyed at this moment; try again')
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A bucket that something is about to be written for; one that is missing exists only once that is written.
+
+    `table` is the table in which the bucket was missing and its id was taken, None if the bucket exists.
+    """
+
+    record: BucketRecord
+    table: BucketTable | None = None
+
+    def holds_in(self, table: BucketTable) -> bool:
+        """Whether the bucket may be made under its id: it is still missing, and was missing all the time.
+
+        A bucket's later incarnation must have the higher id. Whether any bucket was destroyed is seen from the version,
+        which counts all changes, and the number of buckets.
+        """
+        if self.table is None or self.record.bucket.uname in table.records:
+            return False
+        return table.version - len(table.records) == self.table.version - len(self.table.records)
 
 
 class Buckets:
@@ -62,15 +91,50 @@ class Buckets:
         record = self._table.records.get(bucket.uname)
         return record if record is not None else (await self.refresh()).get(bucket)
 
-    async def ensure(self, bucket: Bucket) -> BucketRecord:
-        """The bucket's record as it is in the store now, made with default properties when it is missing."""
-        item = await self._store.get(PREFIX + bucket.uname)
-        if item is not None:
-            return _unpack(bucket.uname, item.value)
-        try:
-            return await self.create(bucket, {})
-        except BucketExists:
-            return (await self.refresh()).get(bucket)
+    async def claim(self, bucket: Bucket) -> Claim:
+        """The bucket as it is in the store now; of one that is missing only the id is taken. Raises Unavailable."""
+        for _ in range(_ATTEMPTS):
+            item = await self._store.get(PREFIX + bucket.uname)
+            if item is not None:
+                return Claim(_unpack(bucket.uname, item.value))
+            table, counter_revision = await self._read()
+            if bucket.uname in table.records:
+                continue
+            record = table.with_bucket(bucket, clock.unix_ns(), {}).records[bucket.uname]
+            claimed = replace(table, last_id=record.id)
+            compare = Compare(_COUNTER, counter_revision)
+            if (await self._store.transaction((compare,), (self._counter(claimed),))).succeeded:
+                return Claim(record, claimed)
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    async def write_with(self, claim: Claim, compare: Compare, put: Put) -> TransactionResult:
+        """Write something that needs a claimed bucket, and make the bucket in the same transaction if it is missing.
+
+        A bucket is made only if the write is done. Raises ClaimLost, Unavailable.
+        """
+        if claim.table is None:
+            return await self._store.transaction((compare,), (put,))
+        record = claim.record
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            if not claim.holds_in(table):
+                raise ClaimLost(record.bucket.cname)
+            records = {**table.records, record.bucket.uname: record}
+            changed = replace(table, version=table.version + 1, records=records)
+            compares = (compare, Compare(_COUNTER, counter_revision))
+            operations = (put, self._counter(changed), Put(PREFIX + record.bucket.uname, _pack(record)))
+            result = await self._store.transaction(compares, operations)
+            if result.succeeded:
+                self._take(changed)
+                return result
+            current = result.current.get(compare.key)
+            if (current.mod_revision if current else ABSENT) != compare.mod_revision:
+                return result
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    async def tell(self) -> None:
+        """Tell the targets the table as it was last seen."""
+        await self._push(self._table)
 
     async def create(self, bucket: Bucket, properties: Mapping[str, Any]) -> BucketRecord:
         """Make a bucket; raises BucketExists, Unavailable."""
@@ -106,10 +170,13 @@ class Buckets:
         result = await self._store.transaction((Compare(_COUNTER, counter_revision),), operations)
         if not result.succeeded:
             return False
-        if changed.version > self._table.version:
-            self._table = changed
+        self._take(changed)
         await self._push(changed)
         return True
+
+    def _take(self, changed: BucketTable) -> None:
+        if changed.version > self._table.version:
+            self._table = changed
 
     async def _push(self, table: BucketTable) -> None:
         calls = {node: self.message(table) for node in self._membership.online_targets()}

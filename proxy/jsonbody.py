@@ -32,8 +32,12 @@ def decode(body: bytes, what: str) -> Any:
         return json.loads(body, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"failed to unmarshal {what}, err: {error.msg} at byte {error.pos}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"failed to unmarshal {what}, err: {type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"failed to unmarshal {what}, err: the body is not valid UTF-8") from None
+    except RecursionError:
+        raise InvalidRequest(f"failed to unmarshal {what}, err: the body is nested too deeply") from None
+    except ValueError:  # Python refuses to convert thousands of digits, which takes quadratic time
+        raise InvalidRequest(f"failed to unmarshal {what}, err: a number has too many digits") from None
 
 
 def decode_object(body: bytes, what: str) -> dict[str, Any]:

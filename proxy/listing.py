@@ -18,7 +18,7 @@ from common.errors import HaulError, Unavailable
 from proxy.membership import Membership
 from proxy.peers import Peers
 
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 5.0
 _BEHIND_DIRECTORY = "\U0010ffff"
 _NAME = itemgetter(0)
 _DIRECTORY_PAGE = 256
@@ -180,5 +180,8 @@ def _beyond(entries: list[Entry], name: str) -> list[Entry]:
 
 def _incomplete(target: str, error: HaulError) -> HaulError:
     if isinstance(error, Unavailable):
-        return Unavailable(f'target "{target}" does not answer, and the listing would be incomplete without it')
+        return Unavailable(
+            f'target "{target}" does not answer, and the listing would be incomplete without it; '
+            "start the target again, or try again later"
+        )
     return error

@@ -17,6 +17,7 @@ from common.names import Bucket
 from common.web import answer_error, query_of, read_body
 
 MAX_SMALL_BODY_BYTES = 1024 * 1024
+JSON = "application/json; charset=utf-8"
 _TRUE = frozenset({"true", "1", "t", "y", "yes", "on"})
 _METHODS: Mapping[str, tuple[str, ...]] = {
     "download": ("DELETE", "GET", "POST"),
@@ -41,10 +42,10 @@ class ErrorResponse(Response):
         await answer_error(scope, send, self._error, self._node)
 
 
-def json_response(value: object, status: int = 200) -> Response:
+def json_response(value: object, media_type: str = JSON) -> Response:
     """A JSON answer, UTF-8, without spaces."""
     content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    return Response(content, status, media_type="application/json")
+    return raw_response(content, media_type)
 
 
 def raw_response(content: bytes, media_type: str) -> Response:

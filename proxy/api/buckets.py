@@ -15,13 +15,12 @@ from fastapi import APIRouter, Request, Response
 from common.buckets import check_properties
 from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
-from proxy.api.answers import body_of, bucket_of, json_response, query_parameters, raw_response
+from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
 from proxy.api.pages import json_page, msgpack_page, parse_list_message
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string
 from proxy.listing import Listing, PageQuery
 
-_JSON = "application/json; charset=utf-8"
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
 
@@ -149,7 +148,7 @@ class BucketRoutes:
         page = await self._listing.page(record, query)
         if accept == _MSGPACK:
             return raw_response(msgpack_page(page, message, uuid), _MSGPACK)
-        return raw_response(json_page(page, message, uuid), _JSON)
+        return raw_response(json_page(page, message, uuid), JSON)
 
 
 def router(routes: BucketRoutes) -> APIRouter:

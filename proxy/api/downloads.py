@@ -14,6 +14,8 @@ from proxy.api.answers import body_of, json_response, query_parameters
 from proxy.downloads.requests import parse_job_id, parse_status_query
 from proxy.downloads.service import Downloads
 
+_JSON = "application/json"
+"""Without a charset, as AIStore answers a start."""
 _BUCKET = {"name": "demo"}
 _START_EXAMPLES = {
     "single": {
@@ -66,13 +68,13 @@ def router(downloads: Downloads, max_body_bytes: int) -> APIRouter:
     async def start(request: Request) -> Response:
         """Answers with the job's id as soon as the job is durable on all targets that take part in it."""
         job_id = await downloads.start(await body_of(request, max_body_bytes))
-        return json_response({"id": job_id})
+        return json_response({"id": job_id}, _JSON)
 
     @routes.get("/v1/download", summary="Show jobs", openapi_extra=_body(_QUERY_EXAMPLES, required=False))
     async def show(request: Request) -> Response:
         """With `id` one job and its tasks; without it a list of jobs, filtered by a POSIX regular expression."""
         query = parse_status_query(await body_of(request), query_parameters(request))
-        return json_response(await downloads.status(query) if query.id else await downloads.list_jobs(query))
+        return json_response(await downloads.status(query) if query.id else await downloads.list_jobs(query), _JSON)
 
     @routes.delete("/v1/download/{action:path}", summary="Abort or remove a job", openapi_extra=_body(_ID_EXAMPLES))
     async def change(request: Request, action: str) -> Response:

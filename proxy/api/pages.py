@@ -14,16 +14,22 @@ from typing import Any
 import msgpack
 
 from common.errors import InvalidRequest, Unsupported
+from common.names import printable
 from proxy.jsonbody import integer, lower_keys, string, type_name
 from proxy.listing import Entry, Page
 
 MAX_PAGE = 10_000
 _CACHED, _ARCHIVES, _NAME_ONLY, _NAME_SIZE, _NOT_CACHED = 1, 8, 16, 32, 512
+_MAX_FLAG_DIGITS = 20
 _NOT_RECURSIVE, _NO_DIRECTORIES = 2048, 8192
 _OBJECT_FLAGS, _DIRECTORY_FLAGS = 64, 256
 _FROM_METADATA = ("checksum", "atime", "version", "location", "custom")
 _CUSTOM_ORDER = ("source", "ETag", "LastModified", "Last-Modified", "crc32c", "md5", "version")
 _WHAT = "failed to unmarshal list"
+_FIELDS = frozenset(
+    {"uuid", "prefix", "start_after", "continuation_token", "pagesize", "props", "time_format", "flags"}
+    | {"target", "hdr"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,9 @@ def parse_list_message(value: object) -> ListMessage:
     """The `value` of a list request; raises InvalidRequest, Unsupported."""
     if not isinstance(value, dict):
         raise InvalidRequest(f"{_WHAT}: 'value' must be an object, found: {type_name(value)}")
+    unknown = [key for key in value if key.lower() not in _FIELDS]
+    if unknown:
+        raise InvalidRequest(f"{_WHAT}: found unknown field: {printable(unknown[0])}")
     fields = lower_keys(value)
     flags = _flags(fields)
     if flags & _ARCHIVES:
@@ -74,7 +83,7 @@ def _flags(fields: Mapping[str, Any]) -> int:
     value = fields.get("flags", "0")
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if not isinstance(value, str) or not value.isdecimal():
+    if not isinstance(value, str) or not value.isdecimal() or len(value) > _MAX_FLAG_DIGITS:
         raise InvalidRequest(f"{_WHAT}: 'flags' must be a string of digits")
     return int(value)
 

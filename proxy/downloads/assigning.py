@@ -65,5 +65,5 @@ class Assigner:
             except Unavailable:
                 raise Unavailable(
                     f'Error starting download: target "{share.target.id}" does not acknowledge its share; '
-                    "nothing was started, try again later"
+                    "nothing was started; start the target again, or send the job again later"
                 ) from None

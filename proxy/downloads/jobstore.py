@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from common.errors import JobNotFound, Unavailable
 from common.metastore.base import (
+    ABSENT,
     Compare,
     Delete,
     DeleteEvent,
     Event,
     KeyValue,
     MetaStore,
+    Put,
     PutEvent,
     Resync,
+    TransactionResult,
     compare_and_set,
     create,
     put,
@@ -47,10 +50,16 @@ class JobStore:
             raise JobNotFound(job_id)
         return record
 
-    async def commit(self, record: JobRecord) -> JobRecord:
-        """Write a new job; returns what is in the store now: a tombstone if the job was dropped in between."""
-        result = await create(self._store, PREFIX + record.id, record.pack())
-        current = result.current.get(PREFIX + record.id)
+    async def commit(
+        self, record: JobRecord, write: Callable[[Compare, Put], Awaitable[TransactionResult]]
+    ) -> JobRecord:
+        """Write a new job; returns what is in the store now: a tombstone if the job was dropped in between.
+
+        `write` does it, and may make something else in the same transaction.
+        """
+        key = PREFIX + record.id
+        result = await write(Compare(key, ABSENT), Put(key, record.pack()))
+        current = result.current.get(key)
         return record if result.succeeded or current is None else JobRecord.unpack(current.value)
 
     async def find(self, job_id: str) -> JobRecord | None:

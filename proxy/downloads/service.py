@@ -1,17 +1,20 @@
 """Download jobs as the public API offers them: start, show, list, abort, remove; and what targets ask about them.
 
-The commit point of a job is the creation of its record in the meta store: before it, its shares lie inert in the
-targets' journals and any failure drops them; after it, the job exists whatever fails, and a target that was not told to
-start asks (`decide`). Abort and removal are recorded first as well, and told to targets until all of them know.
+The commit point of a job is the creation of its record in the meta store, in one transaction with its bucket's if that
+is missing: before it, its shares lie inert in the targets' journals and any failure drops them; after it, the job
+exists whatever fails, and a target that was not told to start asks (`decide`). Abort and removal are recorded first as
+well, and told to targets until all of them know.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import string
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +23,7 @@ from common import clock
 from common.clustermap import NoTargets
 from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError, Unavailable
 from common.lifecycle import TaskScope
-from proxy.buckets import Buckets
+from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.filters import description_filter
@@ -38,6 +41,7 @@ _THREAD_BODY_BYTES = 256 * 1024
 _TELL_SECONDS = 5.0
 _ANNOUNCE_AFTER_SECONDS = 1.0
 _MAX_ASKED = 10_000
+_ATTEMPTS = 10
 _log = structlog.get_logger("proxy.downloads")
 
 
@@ -72,13 +76,20 @@ class Downloads:
         request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
         if not self._membership.online_targets():
             raise NoTargets
-        bucket = await self._buckets.ensure(request.bucket)
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(ClaimLost):
+                return await self._start(request, in_thread=is_large)
+        raise ClaimLost(request.bucket.cname)
+
+    async def _start(self, request: DownloadRequest, *, in_thread: bool) -> str:
+        """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""
+        bucket = await self._buckets.claim(request.bucket)
         job_id = new_job_id()
-        planned = await self._plan(job_id, request, bucket.id, in_thread=is_large)
+        planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread)
         self._planning.add(job_id)
         announcement = self._scope.start(f"announce {job_id}", self._announce(job_id))
         try:
-            await self._assign_and_commit(planned)
+            await self._assign_and_commit(planned, bucket)
         finally:
             announcement.cancel()
             self._planning.discard(job_id)
@@ -96,12 +107,12 @@ class Downloads:
         except PeerError as error:
             _log.warning("downloads.not_announced", job=job_id, error=error.message)
 
-    async def _assign_and_commit(self, planned: Plan) -> None:
+    async def _assign_and_commit(self, planned: Plan, bucket: Claim) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
         record = new_record(planned.spec, (target.id for target in targets), clock.unix_ns())
         try:
             await self._assigner.assign(planned)
-            committed = await self._jobs.commit(record)
+            committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket))
             if committed.gone:
                 raise Unavailable("Error starting download: a target gave up waiting for the job; try again")
         except Unavailable as error:
@@ -114,6 +125,8 @@ class Downloads:
             raise
         _log.info("job.started", job=job_id, kind=record.kind, total=record.total, targets=len(targets))
         self._scope.start(f"start {job_id}", self._assigner.start(job_id, targets))
+        if bucket.table is not None:
+            await self._buckets.tell()
 
     async def status(self, query: StatusQuery) -> dict[str, Any]:
         """One job: its figures and, unless only active ones are asked for, its ended tasks. Raises JobNotFound."""

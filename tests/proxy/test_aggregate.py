@@ -127,6 +127,19 @@ def test_tasks_are_shown_as_the_dialect_does() -> None:
     assert tasks_json([], 10, None, only_active=False) == {}
 
 
+def test_a_page_is_chosen_by_position_and_shown_by_name() -> None:
+    tasks = [task(position, name=str(position)) for position in range(8, 13)]
+    failed = [one._replace(error="no") for one in tasks[1:]]
+    shares = [
+        share(finished=tasks[:1], failed=failed[::2], current=[]),
+        share(finished=[], failed=failed[1::2], current=[]),
+    ]
+    shown = tasks_json(shares, 4, None, only_active=False)
+    assert [one["name"] for one in shown["finished_tasks"]] == ["10", "11", "8", "9"]
+    assert [one["name"] for one in shown["download_errors"]] == ["10", "11", "12", "9"]
+    assert shown["tasks_next"] == 11
+
+
 @given(st.lists(st.sampled_from(["finished", "failed"]), max_size=40), st.integers(1, 7), st.integers(1, 3))
 def test_pages_cover_every_task_once(ends: list[str], limit: int, targets: int) -> None:
     """A client that begins with `tasks_after` -1 and follows `tasks_next` sees every task and every error once."""

@@ -11,6 +11,7 @@ import pytest
 from common.buckets import BucketTable, check_properties
 from common.errors import BucketExists, BucketNotFound, InvalidRequest
 from common.names import Bucket
+from proxy.buckets import Claim
 from tests.proxy.harness import Cluster, cluster, eventually
 
 DEMO = Bucket("demo")
@@ -134,6 +135,21 @@ def test_the_same_bucket_made_by_many_at_once_is_made_once(tmp_path: Path) -> No
             assert bmd["version"] == "4"
 
     asyncio.run(check())
+
+
+class TestClaim:
+    def test_a_bucket_that_is_there_is_not_made(self) -> None:
+        record = BucketTable().with_bucket(DEMO, 5, {}).get(DEMO)
+        assert not Claim(record).holds_in(BucketTable())
+
+    def test_a_claim_holds_as_long_as_the_bucket_cannot_have_been_made(self) -> None:
+        table = BucketTable().with_bucket(Bucket("old"), 5, {})
+        claim = Claim(BucketTable().with_bucket(DEMO, 7, {}).get(DEMO), table)
+        assert claim.holds_in(table)
+        assert claim.holds_in(table.with_bucket(Bucket("other"), 9, {}))
+        assert not claim.holds_in(table.with_bucket(DEMO, 9, {}))
+        assert not claim.holds_in(table.with_bucket(DEMO, 9, {}).without_bucket(DEMO))
+        assert not claim.holds_in(table.with_bucket(Bucket("other"), 9, {}).without_bucket(Bucket("old")))
 
 
 def test_a_download_makes_its_bucket(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from common.names import Bucket
 from common.nodeclient import RemoteError
 from common.shares import JobSpec
 from tests.proxy.harness import Cluster, cluster, eventually
@@ -131,6 +132,73 @@ def test_a_target_that_does_not_acknowledge_fails_the_job_and_nothing_is_left(tm
             assert "retry-after" in answer.headers
             assert [target.shares for target in running.targets.values()] == [{}, {}, {}]
             assert (await running.request("GET", "/v1/download")).json() == []
+
+    asyncio.run(check())
+
+
+def test_a_job_that_is_refused_leaves_no_bucket_and_says_what_helps(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path, proxies=2) as running:
+            await running.kill("t2")
+            answer = await refused(running, type="range", template=f"{ORIGIN}/{{0..99}}")
+            assert answer.status_code == 503
+            assert "start the target again, or " in answer.json()["message"]
+            for proxy in (0, 1):
+                assert (await running.request("GET", "/v1/buckets", proxy=proxy)).json() == []
+                assert (await running.request("HEAD", "/v1/buckets/demo", proxy=proxy)).status_code == 404
+            await running.targets["t1"].report()
+            assert running.targets["t1"].buckets["buckets"] == {}
+
+    asyncio.run(check())
+
+
+def test_a_bucket_that_somebody_else_makes_meanwhile_is_used(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path, proxies=2) as running:
+            slowest = running.targets["t3"]
+            slowest.gate.clear()
+            starting = asyncio.gather(running.start_job(type="range", template=f"{ORIGIN}/{{0..99}}"))
+            await eventually(lambda: any(call.endswith("batches/0") for call in slowest.calls))
+            making = asyncio.gather(running.request("POST", "/v1/buckets/demo", {"action": "create-bck"}, proxy=1))
+            await eventually(lambda: bucket_names(running), lambda names: names == ["demo"])
+            slowest.gate.set()
+            ((made,), (job_id,)) = await asyncio.gather(making, starting)
+            assert made.status_code == 200
+            assert (await running.finished(job_id))["finished_cnt"] == 100
+            await slowest.report()
+            (bucket_id,) = slowest.buckets["buckets"].values()
+            for target in running.targets.values():
+                assert {known: share.spec.bucket_id for known, share in target.shares.items()} == {job_id: bucket_id}
+            assert [job["id"] for job in (await running.request("GET", "/v1/download")).json()] == [job_id]
+
+    async def bucket_names(running: Cluster) -> list[str]:
+        return [bucket["name"] for bucket in (await running.request("GET", "/v1/buckets")).json()]
+
+    asyncio.run(check())
+
+
+def test_many_jobs_at_once_make_each_bucket_once(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path, proxies=2) as running:
+            jobs = await asyncio.gather(
+                *(
+                    running.start_job(
+                        type="range",
+                        template=f"{ORIGIN}/{{0..9}}",
+                        bucket={"name": f"b{number % 4}"},
+                        proxy=number % 2,
+                    )
+                    for number in range(16)
+                )
+            )
+            assert len(set(jobs)) == 16
+            target = running.targets["t1"]
+            await target.report()
+            assert sorted(target.buckets["buckets"]) == [Bucket(f"b{number}").uname for number in range(4)]
+            assert target.buckets["version"] == 4
+            used = {(share.spec.bucket.uname, share.spec.bucket_id) for share in target.shares.values()}
+            assert used == set(target.buckets["buckets"].items())
+            assert set(target.shares) == set(jobs)
 
     asyncio.run(check())
 

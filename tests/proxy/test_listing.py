@@ -17,6 +17,7 @@ from proxy.api.pages import parse_list_message
 from tests.proxy.harness import Cluster, cluster
 
 BUCKET = Bucket("demo")
+PATIENCE_SECONDS = 15.0
 
 
 async def fill(running: Cluster, names: list[str], spread: random.Random) -> None:
@@ -164,12 +165,53 @@ def test_a_target_that_does_not_answer_fails_the_listing(tmp_path: Path) -> None
     asyncio.run(check())
 
 
+def test_a_target_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path) as running:
+            await fill(running, ["a", "b", "c"], random.Random(6))
+            running.targets["t2"].gate.clear()
+            answer = await asyncio.wait_for(page(running), PATIENCE_SECONDS)
+            running.targets["t2"].gate.set()
+            assert answer.status_code == 503
+            assert 'target "t2" does not answer' in answer.json()["message"]
+            assert "start the target again" in answer.json()["message"]
+            assert "retry-after" in answer.headers
+
+    asyncio.run(check())
+
+
+def test_buckets_and_listings_are_json_in_utf8(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with cluster(tmp_path) as running:
+            await fill(running, ["a"], random.Random(7))
+            answers = [
+                await running.request("GET", "/v1/buckets", {"action": "list"}),
+                await running.request("GET", "/v1/buckets/demo", {"action": "list", "value": {}}),
+                await running.request("GET", "/v1/daemon?what=smap"),
+                await running.request("GET", "/v1/cluster?what=bmd"),
+            ]
+            types = [answer.headers["content-type"] for answer in answers]
+            assert types == ["application/json; charset=utf-8"] * len(answers)
+
+    asyncio.run(check())
+
+
+def test_a_field_that_is_unknown_is_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"found unknown field: page_size\Z"):
+        parse_list_message({"prefix": "a", "page_size": 5})
+    known = {"UUID": "u", "Target": "", "hdr": {}, "start_after": "b", "time_format": "", "PageSize": 7}
+    message = parse_list_message(known)
+    assert (message.uuid, message.after, message.limit) == ("u", "b", 7)
+
+
 @pytest.mark.parametrize(
     ("value", "error"),
     [
         ({"pagesize": "2"}, InvalidRequest),
         ({"pagesize": -1}, InvalidRequest),
         ({"flags": "x"}, InvalidRequest),
+        ({"flags": "9" * 5000}, InvalidRequest),
+        ({"nonesuch": None}, InvalidRequest),
         ({"flags": "512"}, InvalidRequest),
         ({"flags": "8"}, Unsupported),
         ({"prefix": 5}, InvalidRequest),

@@ -109,6 +109,7 @@ def test_the_easy_url(tmp_path: Path) -> None:
             assert urlsplit(headers["location"]).path == "/v1/objects/demo/a/b%20c"
             assert (await ask(running, "GET", "/ais"))[2].startswith('[{"name":"demo"')
             assert '"entries":[]' in (await ask(running, "GET", "/ais/demo"))[2]
+            assert (await ask(running, "GET", "/s3"))[0] == 400
             status, _, text = await ask(running, "PUT", "/ais/demo")
             assert status == 400
             assert 'missing destination object name in the \\"easy URL\\"' in text

@@ -281,6 +281,21 @@ class TestCommonFields:
 
 
 class TestQueries:
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            (b'{"type":' + b"[" * 100_000, "the body is nested too deeply"),
+            (b'{"type":' + b"9" * 5_000 + b"}", "a number has too many digits"),
+            (b'{"type":"\xff"}', "the body is not valid UTF-8"),
+        ],
+    )
+    def test_what_is_wrong_with_a_body_is_said_in_words(self, body: bytes, text: str) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_request(body)
+        assert refused.value.message == f"failed to unmarshal download request, err: {text}"
+        with pytest.raises(InvalidRequest, match=text):
+            parse_status_query(body, {})
+
     def test_no_body_asks_for_everything(self) -> None:
         assert parse_status_query(b"", {}) == parse_status_query(b"{}", {})
         assert parse_status_query(b"", {"id": "dnl-x"}).id == "dnl-x"

@@ -1,0 +1,154 @@
+"""The OpenAPI description of the whole API, and `/docs`: what the routes tell of themselves, and the objects.
+
+Objects are served by plain ASGI in front of FastAPI (`proxy.api.objects`), so they are described by hand. Drawing the
+page is left to `proxy.api.docspage`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from proxy.api.answers import raw_response
+from proxy.api.docspage import page
+
+_PATH = "/v1/objects/{bucket}/{name}"
+_TEXT = {"type": "string"}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_REDIRECT = "To the target that owns the object, in the header `Location`; follow it (`curl -L`)."
+_SERVED = "Redirects to the target that owns the object; what is said below of other answers is the target's."
+_CHECKSUMS = ("Ais-Checksum-Type", "Ais-Checksum-Value", "Ais-Version", "Ais-Atime", "Ais-Custom-Md")
+_ERRORS = {
+    "400": "A name or a parameter is wrong.",
+    "404": "The bucket or the object does not exist.",
+    "503": "There is no target; `Retry-After` says when to try again.",
+}
+
+
+class DocumentedApi(FastAPI):
+    """FastAPI with our page at `/docs`, which needs neither scripts nor the internet, and a complete schema."""
+
+    def setup(self) -> None:
+        self.docs_url = self.redoc_url = None
+        super().setup()
+        self.add_route("/docs", self._show, include_in_schema=False)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema["paths"][_PATH] = object_operations()
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    _describe_answers(operation["responses"])
+            schema.pop("components", None)
+        return super().openapi()
+
+    async def _show(self, _: Request) -> Response:
+        return raw_response(page(self.openapi()).encode(), "text/html; charset=utf-8")
+
+
+def object_operations() -> dict[str, Any]:
+    """The four methods of `/v1/objects`, as the proxy and the target answer them together."""
+    ranges = _header("Range", "`bytes=first-last`, `bytes=first-` or `bytes=-count`; one range.")
+    conditions = [_header(name, f"As in HTTP: {text}.") for name, text in _CONDITIONS.items()]
+    announced = [_header(name, text) for name, text in _ANNOUNCED.items()]
+    wanted = _query("props", "Only these, of `checksum,atime,version,custom,last-modified,etag,location,copies`.")
+    content = {"application/octet-stream": _BYTES}
+    return {
+        "get": _operation(
+            *("Read an object", "With a `Range` a part of it. Checksums are of the whole object."),
+            {
+                "200": _answer("The object.", content, _CHECKSUMS, "ETag"),
+                "206": _answer("The part.", content, _CHECKSUMS, "ETag", "Content-Range", "Accept-Ranges"),
+                "301": _answer(_REDIRECT, None, ("Location",)),
+                "304": _answer("The client's copy is still right.", None, _CHECKSUMS, "ETag"),
+                "416": _answer("The range is outside of the object, or there are several.", None, ("Content-Range",)),
+            },
+            [ranges, *conditions],
+        ),
+        "head": _operation(
+            *("Show an object", "Its size is the `Content-Length`; an error is in the header `Hdr-Error`."),
+            {
+                "200": _answer("All properties, or the wanted ones.", None, _CHECKSUMS, "Ais-Present", "Ais-Location"),
+                "307": _answer(_REDIRECT, None, ("Location",)),
+            },
+            [wanted],
+        ),
+        "put": _operation(
+            *("Store an object", "Replaces it as a whole. The redirect is answered before the body is read."),
+            {
+                "200": _answer("Stored durably.", None, _CHECKSUMS),
+                "307": _answer(_REDIRECT, None, ("Location",)),
+                "507": _answer("No space left on the target's disk."),
+            },
+            announced,
+        )
+        | {"requestBody": {"required": True, "content": content}},
+        "delete": _operation(
+            *("Delete an object", ""),
+            {"200": _answer("Deleted."), "307": _answer(_REDIRECT, None, ("Location",))},
+            [],
+        ),
+    }
+
+
+_CONDITIONS = {
+    "If-Range": "the range only of the object that has this `ETag`, else the whole of it",
+    "If-None-Match": "304 when the object has one of these `ETag`s",
+    "If-Modified-Since": "304 when the object has not changed since",
+}
+_ANNOUNCED = {
+    "Ais-Checksum-Type": "What `Ais-Checksum-Value` is: `xxhash2`, `md5`, `sha256` or `sha512`.",
+    "Ais-Checksum-Value": "Checksum of the body in hexadecimal; 400 if the body has another one.",
+    "Ais-Custom-Md": "`key=value`, kept with the object; may be repeated, at most 2048 bytes together.",
+}
+
+
+def _operation(summary: str, detail: str, answers: dict[str, Any], parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    errors = {status: _answer(text) for status, text in _ERRORS.items()}
+    path = [
+        _parameter("path", "bucket", "Name of the bucket.", required=True),
+        _parameter("path", "name", "Name of the object, percent-encoded; may contain slashes.", required=True),
+        _query("provider", "`ais`, which is the default."),
+        _query("namespace", "`@uuid#name`; without it the global namespace."),
+    ]
+    return {
+        "tags": ["objects"],
+        "summary": summary,
+        "description": f"{detail} {_SERVED}".strip(),
+        "parameters": path + parameters,
+        "responses": dict(sorted((answers | errors).items())),
+    }
+
+
+def _parameter(place: str, name: str, text: str, *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "description": text, "schema": _TEXT}
+
+
+def _query(name: str, text: str) -> dict[str, Any]:
+    return _parameter("query", name, text)
+
+
+def _header(name: str, text: str) -> dict[str, Any]:
+    return _parameter("header", name, text)
+
+
+def _answer(
+    text: str, content: dict[str, Any] | None = None, headers: tuple[str, ...] = (), *more_headers: str
+) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": text}
+    if headers:
+        described["headers"] = {name: {"schema": _TEXT} for name in (*headers, *more_headers)}
+    if content:
+        described["content"] = content
+    return described
+
+
+def _describe_answers(answers: dict[str, Any]) -> None:
+    """What FastAPI cannot know: parameters are checked by us, and every error has the same shape."""
+    answers.pop("422", None)
+    texts = ("tcode", "message", "method", "url_path", "remote_addr", "caller", "node")
+    properties: dict[str, Any] = dict.fromkeys(texts, _TEXT) | {"status": {"type": "integer"}}
+    shape = {"schema": {"type": "object", "properties": properties}}
+    answers["default"] = {"description": "What is wrong, in words.", "content": {"application/json": shape}}
