@@ -5,6 +5,7 @@ What the node is made of is left to `proxy.app` and `target.app`.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import faulthandler
@@ -14,15 +15,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 import uvicorn
 import uvloop
 
-from common.errors import InvalidRequest
+from common.errors import HaulError, InvalidRequest
+from common.settings import Settings, load_settings
 from common.web import Application
 
 _BACKLOG = 2048
@@ -142,3 +144,31 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> Non
 def run(node: Node, listener: socket.socket) -> None:
     """Run a node to its end on uvloop."""
     uvloop.run(serve(node, listener))
+
+
+class NodeSettings(Settings):
+    """What the configuration of every node has."""
+
+    id: str
+    host: str
+    port: int
+    data_dir: Path
+
+
+C = TypeVar("C", bound=NodeSettings)
+
+
+def main(role: str, model: type[C], build: Callable[[C], Node]) -> int:
+    """`python -m ROLE --config FILE`: run a node until it is told to stop; returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m {role}", description=f"Run one {role} of a Haul cluster.")
+    parser.add_argument("--config", type=Path, required=True, help=f"TOML file with the {role}'s settings")
+    arguments = parser.parse_args()
+    configure_logging()
+    try:
+        config = load_settings(model, arguments.config)
+        with exclusive(config.data_dir), listen(config.host, config.port) as listener:
+            run(build(config), listener)
+    except HaulError as error:
+        print(f"{role}: {error.message}", file=sys.stderr)  # noqa: T201 - the log may not be where the user looks
+        return 1
+    return 0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from common.settings import Settings
+from common.node import NodeSettings
 
 _SQLITE = "sqlite:"
 
 
-class ProxyConfig(Settings):
+class ProxyConfig(NodeSettings):
     """One proxy process."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9]{1,32}$", description="Node id, unique in the cluster.")

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from common.settings import Settings
+from common.node import NodeSettings
 
 
-class TargetConfig(Settings):
+class TargetConfig(NodeSettings):
     """One target process."""
 
     id: str = Field(
