@@ -100,10 +100,10 @@ def test_a_restarted_target_changes_the_map_and_everybody_is_told(tmp_path: Path
             before = int((await smap(running))["version"])
             target = running.targets["t1"]
             await target.report()
-            assert int((await smap(running, 1))["version"]) == before
+            await eventually(lambda: smap(running, 1), lambda shown: int(shown["version"]) == before)
             target.node = replace(target.node, incarnation=7)
             await target.report(proxy=1)
-            assert int((await smap(running, 0))["version"]) == before + 1
+            await eventually(lambda: smap(running, 0), lambda shown: int(shown["version"]) == before + 1)
             await eventually(lambda: running.targets["t3"].cluster_map["version"] == before + 1)
 
     asyncio.run(check())
