@@ -276,7 +276,7 @@ def read_results(
     """Ended tasks by position; the names of a range job are empty, its template has them."""
     condition = f"AND outcome = {FAILED}" if failed_only else f"AND outcome >= {FINISHED}"
     rows = connection.execute(
-        "SELECT position, coalesce(name, ''), downloaded, total, start_ns, end_ns, error FROM results "  # noqa: S608
+        "SELECT position, coalesce(name, ''), downloaded, total, start_ns, end_ns, error FROM results "  # noqa: S608 - one of two constants
         f"WHERE share = ? AND position > ? {condition} ORDER BY position LIMIT ?",
         (number, after, limit),
     )

@@ -1,4 +1,4 @@
-"""What works for one mountpath: takes tasks, fetches them into work files, hands those to the committer.
+"""What works for one mountpath: takes tasks, fetches them into work files, has those committed.
 
 One thread, one libcurl multi handle. What runs next is decided in `scheduler`, whether to try again in `retry`, how
 bytes arrive in `target.transfer`, how they become an object in `target.storage`.
