@@ -62,6 +62,7 @@ def parse(settings: str) -> dict[str, _Armed]:
 
 
 _armed: Mapping[str, _Armed] = parse(os.environ.get("HAUL_FAILPOINTS", ""))
+_companions: list[int] = []
 _lock = threading.Lock()
 
 
@@ -71,6 +72,11 @@ def hit(name: str) -> None:
         _act(_armed[name])
 
 
+def kill_too(pid: int) -> None:
+    """Let `kill` and `stop` reach this process first: a target dies whole, also at a point that its carriers pass."""
+    _companions[:] = [pid]
+
+
 def _act(armed: _Armed) -> None:
     with _lock:
         armed.hits_left -= 1
@@ -78,6 +84,7 @@ def _act(armed: _Armed) -> None:
     if not due:
         return
     if armed.action in _SIGNALS:
-        os.kill(os.getpid(), _SIGNALS[armed.action])
+        for pid in (*_companions, os.getpid()):
+            os.kill(pid, _SIGNALS[armed.action])
     else:
         raise OSError(armed.errno, os.strerror(armed.errno))

@@ -29,16 +29,22 @@ def digest(text: str) -> int:
     return xxh64_intdigest(text.encode(), SEED)
 
 
-def mix(value: int) -> int:
-    """The 64-bit mixing function that turns `node digest XOR object digest` into a weight."""
-    z = (value + _GAMMA) & _MASK
-    z = ((z ^ (z >> 30)) * _MIX_A) & _MASK
-    z = ((z ^ (z >> 27)) * _MIX_B) & _MASK
-    z = ((z ^ (z >> 31)) + _GAMMA) & _MASK
-    z = ((z ^ (z >> 30)) * _MIX_A) & _MASK
-    z = ((z ^ (z >> 27)) * _MIX_B) & _MASK
-    z = ((z ^ (z >> 31)) * 5) & _MASK
-    return (((z << 7) | (z >> 57)) * 9) & _MASK
+def weights(object_digest: int, candidates: Sequence[int]) -> list[int]:
+    """The weight of every candidate (node or mountpath digest) for an object: a 64-bit mix of both digests.
+
+    One loop without calls: this is on the way of every read.
+    """
+    mixed = []
+    for candidate in candidates:
+        z = ((candidate ^ object_digest) + _GAMMA) & _MASK
+        z = ((z ^ (z >> 30)) * _MIX_A) & _MASK
+        z = ((z ^ (z >> 27)) * _MIX_B) & _MASK
+        z = ((z ^ (z >> 31)) + _GAMMA) & _MASK
+        z = ((z ^ (z >> 30)) * _MIX_A) & _MASK
+        z = ((z ^ (z >> 27)) * _MIX_B) & _MASK
+        z = ((z ^ (z >> 31)) * 5) & _MASK
+        mixed.append((((z << 7) | (z >> 57)) * 9) & _MASK)
+    return mixed
 
 
 def choose(object_digest: int, candidates: Sequence[int]) -> int:
@@ -46,8 +52,10 @@ def choose(object_digest: int, candidates: Sequence[int]) -> int:
 
     Raises ValueError when there are no candidates.
     """
-    weights = [mix(candidate ^ object_digest) for candidate in candidates]
-    return weights.index(max(weights))
+    if len(candidates) == 1:
+        return 0
+    mixed = weights(object_digest, candidates)
+    return mixed.index(max(mixed))
 
 
 def digests(prefix: str, names: Iterable[str]) -> Digests:
@@ -72,7 +80,7 @@ def owners(object_digests: Digests, candidates: Sequence[int]) -> NDArray[np.int
 
 
 def _mix_array(z: Digests) -> Digests:
-    """`mix` on an array of its own, in place; unsigned 64-bit arithmetic wraps as the algorithm wants."""
+    """`weights` of an array of its own, in place; unsigned 64-bit arithmetic wraps as the algorithm wants."""
     scratch = np.empty_like(z)
 
     def xor_shift(bits: int) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
-from common import node
-from target.app import TargetNode
-from target.config import TargetConfig
+from target.carriers.nursery import Nursery
 
 _SWITCH_INTERVAL_SECONDS = 0.0005
-"""With Python's default of 5 ms four lanes were a third slower (design.md §4)."""
+"""With Python's default of 5 ms a thread of a lane waits for the others far longer than it works."""
+
+
+def main() -> int:
+    """Run a target; the nursery loads while the target does."""
+    with contextlib.closing(Nursery()) as nursery:
+        nursery.start()
+        from common import node  # noqa: PLC0415 - half a second of imports, beside the nursery's
+        from target.app import TargetNode  # noqa: PLC0415
+        from target.config import TargetConfig  # noqa: PLC0415
+
+        return node.main("target", TargetConfig, lambda config: TargetNode(config, nursery))
+
 
 if __name__ == "__main__":
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    sys.exit(node.main("target", TargetConfig, TargetNode))
+    sys.exit(main())

@@ -6,7 +6,6 @@ What the parts do is left to them; `python -m target` runs this.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 
 from common import web
@@ -19,6 +18,7 @@ from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi
 from target.api.node import NodeApi
 from target.api.objects import ObjectsApi
+from target.carriers.nursery import Nursery
 from target.config import TargetConfig
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
@@ -27,22 +27,17 @@ from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
 from target.downloads.service import Downloads
-from target.downloads.turns import Turns
 from target.membership import Membership
 from target.storage.store import Store
-from target.transfer.egress import EgressGuard
-from target.transfer.engine import Engine
-from target.transfer.request import TransferSettings
 
 
 class TargetNode:
-    """One target: storage, lanes, journal, membership and its HTTP surface."""
+    """One target: storage, lanes, journal, membership and its HTTP surface; `nursery` is stopped by who made it."""
 
-    def __init__(self, config: TargetConfig) -> None:
+    def __init__(self, config: TargetConfig, nursery: Nursery) -> None:
         self._name = f"t[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
-        guard = EgressGuard([ipaddress.ip_network(cidr) for cidr in config.allow_origins])
         self._store = Store(
             config.mountpaths,
             config.cluster_id,
@@ -58,34 +53,26 @@ class TargetNode:
             incarnation=secrets.randbits(53),
             mountpaths=tuple(str(path) for path in config.mountpaths),
         )
-        self._membership = Membership(node, config.proxies, self._client, self._store, guard)
-        self._downloads = self._build_downloads(config, guard)
+        self._downloads = self._build_downloads(config, nursery)
+        self._membership = Membership(node, config.proxies, self._client, self._store, self._downloads.deny_endpoints)
         self._intra = IntraApi(self._downloads, self._store, self._membership)
         self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)
 
-    def _build_downloads(self, config: TargetConfig, guard: EgressGuard) -> Downloads:
+    def _build_downloads(self, config: TargetConfig, nursery: Nursery) -> Downloads:
         scheduler = Scheduler(len(config.mountpaths), HostSettings(max_connections=config.max_connections_per_host))
         recorder = Recorder(self._journal)
-        transfer_settings = TransferSettings(ca_file=str(config.ca_file or ""))
-        turns = Turns()
-        settings = LaneSettings(config.max_transfers_per_lane, retry=RetryPolicy(attempts=config.retry_attempts))
+        settings = LaneSettings(
+            config.max_transfers_per_lane,
+            retry=RetryPolicy(attempts=config.retry_attempts),
+            allow_origins=config.allow_origins,
+            ca_file=str(config.ca_file or ""),
+        )
         lanes = [
-            Lane(
-                number,
-                mountpath,
-                Engine(transfer_settings, guard),
-                committer,
-                scheduler,
-                recorder,
-                settings,
-                turns,
-            )
-            for number, (mountpath, committer) in enumerate(
-                zip(self._store.mountpaths, self._store.committers, strict=True)
-            )
+            Lane(number, mountpath, nursery, scheduler, recorder, settings)
+            for number, mountpath in enumerate(self._store.mountpaths)
         ]
         return Downloads(config.id, self._journal, scheduler, recorder, lanes, self._usable_lanes, self._job_ended)
 

@@ -28,7 +28,7 @@ class TargetConfig(NodeSettings):
         "power-loss", description="What a finished object survives: a loss of power, or only of the process."
     )
     max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
-    max_connections_per_host: int = Field(128, ge=1, description="Transfers at once from one origin host.")
+    max_connections_per_host: int = Field(256, ge=1, description="Transfers at once from one origin host.")
     retry_attempts: int = Field(5, ge=1, description="How often an object is tried before it is an error.")
     ca_file: Path | None = Field(
         None, description="CA bundle that origins are verified against; the system's if unset."

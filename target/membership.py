@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,6 @@ from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError
 from target.downloads.service import Downloads
 from target.storage.store import Store
-from target.transfer.egress import EgressGuard
 
 INTERVAL_SECONDS = 2.0
 _CALL_TIMEOUT_SECONDS = 5.0
@@ -35,13 +34,13 @@ class Membership:
         proxies: Sequence[str],
         client: NodeClient,
         store: Store,
-        guard: EgressGuard,
+        deny_endpoints: Callable[[Iterable[tuple[str, int]]], None],
     ) -> None:
         self._node = node
         self._proxies = list(proxies)
         self._client = client
         self._store = store
-        self._guard = guard
+        self._deny_endpoints = deny_endpoints
         self._swept = False
         self.cluster_map = ClusterMap()
         self.is_ready = False
@@ -79,7 +78,7 @@ class Membership:
         if cluster_map.version < self.cluster_map.version:
             return
         if cluster_map.version > self.cluster_map.version:
-            self._guard.deny_endpoints(_endpoints(cluster_map.nodes))
+            self._deny_endpoints(_endpoints(cluster_map.nodes))
         self.cluster_map = cluster_map
 
     async def apply_buckets(self, table: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from common import node
 from proxy.app import ProxyNode
 from proxy.config import ProxyConfig
 from target.app import TargetNode
+from target.carriers.nursery import Nursery
 from target.config import TargetConfig
 from tests.waiting import wait_for
 
@@ -51,6 +52,7 @@ class Cluster:
         self, root: Path, *, targets: int = 3, mountpaths: int = 2, proxies: int = 1, **target_settings: Any
     ) -> None:
         self._root = root
+        self._nursery = Nursery()
         self._settings = {"allow_origins": ("127.0.0.0/8",), "durability": "process", **target_settings}
         self._served: dict[str, _Served] = {}
         self._configs: dict[str, Any] = {}
@@ -95,13 +97,14 @@ class Cluster:
         for node_id in [*self.target_ids, *self.proxy_ids]:
             if node_id in self._served:
                 self.stop(node_id)
+        self._nursery.close()
         self.api.close()
 
     def start(self, node_id: str) -> None:
         """Start a node on the port that it has had from the beginning."""
         config = self._configs[node_id]
         listener = self._listeners.pop(node_id, None) or node.listen("127.0.0.1", config.port)
-        built = TargetNode(config) if node_id in self.target_ids else ProxyNode(config)
+        built = TargetNode(config, self._nursery) if node_id in self.target_ids else ProxyNode(config)
         self._served[node_id] = _Served(built, listener)
 
     def stop(self, node_id: str) -> None:

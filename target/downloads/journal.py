@@ -22,8 +22,9 @@ import structlog
 from common import failpoints
 from common.errors import DiskFailure, HaulError, NoSpace
 from common.shares import JobSpec, TaskProgress, TaskSpec
+from target.carriers.messages import FAILED, FINISHED, SKIPPED
 from target.downloads.share import Share, State
-from target.downloads.task import FAILED, FINISHED, SKIPPED, Result
+from target.downloads.task import Result
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shares (

@@ -1,53 +1,50 @@
-"""What works for one mountpath: takes tasks, fetches them into work files, has those committed.
+"""A mountpath's side in the target's process: orders what its carrier fetches, and takes in what that reports.
 
-One thread, one libcurl multi handle. What runs next is decided in `scheduler`, whether to try again in `retry`, how
-bytes arrive in `target.transfer`, how they become an object in `target.storage`.
+One thread, one carrier. What runs next is decided in `scheduler`, whether to try again in `retry`; fetching and storing
+are the carrier's, keeping one alive `target.carriers.handle`'s.
 """
 
 from __future__ import annotations
 
-import functools
+import os
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
 
 import structlog
 
 from common import clock
 from common.errors import HaulError
-from common.links import redact
-from common.placement import digest
 from common.shares import TaskProgress
+from target.carriers import messages
+from target.carriers.handle import Handle
+from target.carriers.messages import FAILED, Failure, Greeting, Order, Terms, failure_of
+from target.carriers.nursery import Nursery
 from target.downloads.feeder import Feeder
 from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share
-from target.downloads.task import FAILED, FINISHED, SKIPPED, Result, Task
-from target.downloads.turns import Turns
-from target.storage.committer import Committer
-from target.storage.metadata import ObjectMetadata
+from target.downloads.task import Result, Task
 from target.storage.mountpath import Mountpath
-from target.storage.writer import ObjectWriter, Staged
-from target.transfer.engine import Engine
-from target.transfer.request import Completion, FetchError, FetchRequest, Receipt, ResponseHead
 
 _IDLE_SECONDS = 60.0
-_BUSY_TRANSFERS = 8
-_GROUP = 64
-_GATHER_SECONDS = 0.004
 _log = structlog.get_logger("target.lane")
 
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """Bounds of one lane, and how often it tries."""
+    """Bounds of one lane, how often it tries, and what its carrier is told."""
 
     max_transfers: int = 64
     max_staged: int = 512
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    allow_origins: tuple[str, ...] = ()
+    ca_file: str = ""
 
 
 class Lane:
@@ -57,261 +54,267 @@ class Lane:
         self,
         number: int,
         mountpath: Mountpath,
-        engine: Engine,
-        committer: Committer,
+        nursery: Nursery,
         scheduler: Scheduler,
         recorder: Recorder,
         settings: LaneSettings,
-        turns: Turns,
     ) -> None:
         self._number = number
         self._mountpath = mountpath
-        self._engine = engine
-        self._committer = committer
+        self._handle = Handle(nursery)
         self._scheduler = scheduler
         self._recorder = recorder
         self._settings = settings
-        self._turns = turns
-        self._syncs = True
         self._feeder: Feeder
         self._wake_lanes: Callable[[set[int]], None]
         self._random = random.Random()  # noqa: S311 - jitter needs no cryptography
-        self._active: dict[Task, ObjectWriter | None] = {}
-        self._cancellations: deque[tuple[Share, Callable[[], object]]] = deque()
-        self._group: list[Staged] = []
-        self._group_due = 0.0
-        self._staged_count = 0
-        self._committed_count = 0
+        self._ids = count()
+        self._told: dict[int, Share] = {}
+        self._fetching: dict[int, Task] = {}
+        self._committing: dict[int, Task] = {}
+        self._progress: dict[int, tuple[int, int]] = {}
+        self._denied: Sequence[tuple[str, int]] = ()
+        self._requests: deque[Callable[[], object]] = deque()
+        self._cancelling: list[tuple[Share, Callable[[], object]]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<Lane {self._number}: {len(self._active)} transfers, {self._uncommitted} to commit>"
+        return f"<Lane {self._number}: {len(self._fetching)} fetching, {len(self._committing)} committing>"
 
     def start(self, feeder: Feeder, wake_lanes: Callable[[set[int]], None]) -> None:
-        """Start the thread; `wake_lanes` is given numbers of other lanes."""
+        """Start the thread; `wake_lanes` is given numbers of other lanes. Does nothing where there is no disk."""
         self._feeder = feeder
         self._wake_lanes = wake_lanes
-        self._syncs = self._mountpath.syncs
-        self._thread.start()
+        if self._mountpath.is_open:
+            self._thread.start()
 
     def stop(self) -> None:
-        """Drop the running transfers (their tasks stay to be done) and end the thread."""
+        """Let the carrier drop what it fetches (those tasks stay to be done), take its last report, end the thread."""
         self._stopping = True
-        self._engine.wake()
+        self.wake()
         if self._thread.is_alive():
             self._thread.join()
 
     def wake(self) -> None:
-        """There may be something to take; any thread."""
-        self._engine.wake()
+        """There may be something to do; any thread."""
+        self._handle.wake()
 
     def cancel(self, share: Share, done: Callable[[], object]) -> None:
-        """Drop the share's running transfers, then call `done` on the lane's thread; any thread."""
-        self._cancellations.append((share, done))
-        self._engine.wake()
+        """Have the share's running fetches dropped, then call `done` on the lane's thread; any thread."""
+        if self._thread.is_alive():
+            self._requests.append(lambda: self._cancel(share, done))
+            self.wake()
+        else:
+            done()
+
+    def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
+        """Tell the carrier, and those after it, what is never an origin; any thread."""
+        denied = sorted(endpoints)
+        self._requests.append(lambda: self._deny(denied))
+        self.wake()
 
     def current_tasks(self, share: Share) -> list[TaskProgress]:
-        """The share's running transfers as they are at this moment; any thread."""
-        running = [task for task in list(self._active) if task.share is share]
+        """The share's running fetches as they were half a second ago at most; any thread."""
+        progress = self._progress
         return [
-            TaskProgress(task.position, task.name, *self._engine.progress(task), task.start_ns, 0) for task in running
+            TaskProgress(task.position, task.name, *progress.get(order_id, (0, 0)), task.start_ns, 0)
+            for order_id, task in list(self._fetching.items())
+            if task.share is share
         ]
-
-    @property
-    def _uncommitted(self) -> int:
-        return self._staged_count - self._committed_count
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._engine.wait(self._wait_seconds())
-                turn = self._turns.take() if len(self._active) >= _BUSY_TRANSFERS else None
-                for completion in self._engine.collect():
-                    self._complete_surely(completion)
-                self._cancel_requested()
-                self._start_tasks()
-                self._engine.flush()
-                self._commit_group()
-                if turn is not None:
-                    self._turns.give_back(turn)
+                if self._handle.start(self._greeting()):
+                    self._handle.send(messages.DENY, self._denied)
+                self._do_requests()
+                if self._handle.is_alive:
+                    self._order()
+                self._handle.flush()
+                due = self._scheduler.next_due(self._number, clock.monotonic())
+                self._handle.wait(_IDLE_SECONDS if due is None else min(due, _IDLE_SECONDS))
+                self._take_in(self._handle.receive())
+            self._take_in(self._handle.farewell())
         except Exception:
             _log.exception("lane.died", lane=self._number)
             raise
         finally:
-            self._commit_group()
-            for writer in self._active.values():
-                if writer is not None:
-                    writer.discard()
-            self._engine.close()
+            self._handle.close()
 
-    def _wait_seconds(self) -> float:
-        if self._group:
-            return max(0.0, self._group_due - clock.monotonic())
-        due = self._scheduler.next_due(self._number, clock.monotonic())
-        return _IDLE_SECONDS if due is None else min(due, _IDLE_SECONDS)
+    def _greeting(self) -> Greeting:
+        mountpath, settings = self._mountpath, self._settings
+        return Greeting(
+            mountpath.path,
+            mountpath.id,
+            mountpath.durability.value,
+            settings.allow_origins,
+            settings.ca_file,
+            os.getpid(),
+        )
 
-    def _start_tasks(self) -> None:
+    def _do_requests(self) -> None:
+        while self._requests:
+            self._requests.popleft()()
+
+    def _order(self) -> None:
+        """Take tasks as far as there is room, and send them."""
         settings = self._settings
-        room = min(settings.max_transfers - len(self._active), settings.max_staged - self._uncommitted)
+        room = min(settings.max_transfers - len(self._fetching), settings.max_staged - len(self._committing))
         tasks, lanes = self._scheduler.take(self._number, room, clock.monotonic())
         if lanes:
             self._wake_lanes(lanes)
+        if not tasks:
+            return
+        orders = []
+        shares = {task.share for task in tasks}
+        refusals = {share: self._refusal(share) for share in shares}
+        now_ns = clock.unix_ns()
         for task in tasks:
-            try:
-                self._start(task)
-            except HaulError as error:
-                self._active.pop(task, None)
-                self._failed(task, error)
-        if tasks:
-            for share in {task.share for task in tasks}:
-                self._feeder.nudge(share)
-
-    def _start(self, task: Task) -> None:
-        share = task.share
-        task.attempt += 1
-        if task.start_ns == 0:
-            task.start_ns = clock.unix_ns()
-        stored = self._mountpath.stored_metadata(share.spec.bucket, share.spec.bucket_id, task.name)
-        conditional: tuple[str, ...] = ()
-        if stored is not None:
-            if share.has_history and stored.job == share.id and stored.link_digest == digest(task.link):
-                self._end_at_once(task, FINISHED, stored.size)
-                return
-            conditional = _conditions(stored, task.link)
-        self._active[task] = None
-        self._engine.start(
-            task,
-            FetchRequest(task.link, share.request_headers, conditional, share.spec.timeout_seconds, share.budget),
-            functools.partial(self._open_writer, task),
-        )
-
-    def _open_writer(self, task: Task, head: ResponseHead) -> ObjectWriter:
-        spec = task.share.spec
-        writer = self._mountpath.writer(spec.bucket, spec.bucket_id, task.name, head.content_length)
-        self._active[task] = writer
-        return writer
-
-    def _complete_surely(self, completion: Completion) -> None:
-        """A mistake of ours costs one object, with its name, and not the lane with all that wait for it."""
-        task = completion.token
-        assert isinstance(task, Task)
-        try:
-            self._complete(task, completion.result)
-        except Exception as error:  # noqa: BLE001 - see above
-            _log.exception("lane.task_failed", job=task.share.id, name=task.name)
-            text = f"internal error ({type(error).__name__})"
-            self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), text)])
-
-    def _complete(self, task: Task, result: Receipt | HaulError) -> None:
-        writer = self._active.pop(task)
-        if isinstance(result, HaulError):
-            if writer is not None:
-                writer.discard()
-            self._failed(task, result)
-            return
-        self._scheduler.release(task, clock.monotonic())
-        if result.status == 304:
-            self._recorder.record([Result(task, SKIPPED, 0, 0, clock.unix_ns())])
-            return
-        assert writer is not None, "the engine opens a sink for every 200"
-        try:
-            staged = writer.finish(_metadata_of(task, writer, result), task)
-        except HaulError as error:
-            self._retry_or_fail(task, error)
-            return
-        self._staged_count += 1
-        if self._syncs or writer.is_streamed:
-            self._committer.submit(staged, self._committed)
-            return
-        if not self._group:
-            self._group_due = clock.monotonic() + _GATHER_SECONDS
-        self._group.append(staged)
-
-    def _commit_group(self) -> None:
-        """Where nothing is synced, commit here: another thread would cost more than it saves."""
-        full = len(self._group) >= _GROUP or not self._active
-        if self._group and (full or clock.monotonic() >= self._group_due):
-            group, self._group = self._group, []
-            failed = self._committer.commit(group)
-            self._committed([(staged, failed.get(staged)) for staged in group])
-
-    def _committed(self, group: Sequence[tuple[Staged, HaulError | None]]) -> None:
-        """On the thread that commits: a whole group has become durable, or has failed."""
-        was_full = self._uncommitted >= self._settings.max_staged
-        end_ns = clock.unix_ns()
-        results = []
-        for staged, error in group:
-            task = staged.token
-            assert isinstance(task, Task)
-            if error is None:
-                results.append(Result(task, FINISHED, staged.metadata.size, staged.metadata.size, end_ns))
+            task.attempt += 1
+            task.start_ns = task.start_ns or now_ns
+            order_id = next(self._ids)
+            self._fetching[order_id] = task
+            refusal = refusals[task.share]
+            if refusal is not None:
+                self._failed(refusal._replace(id=order_id))
+                self.wake()
             else:
-                self._retry_or_fail(task, error)
-        if results:
-            self._recorder.record(results)
-        self._committed_count += len(group)
-        if was_full or len(results) < len(group):
-            self._engine.wake()
+                orders.append(Order(order_id, task.share.number, task.name, task.link))
+        if orders:
+            self._handle.send(messages.FETCH, orders)
+        for share in shares:
+            self._feeder.nudge(share)
 
-    def _failed(self, task: Task, error: HaulError) -> None:
-        """An attempt has failed while it held its connection."""
-        if isinstance(error, FetchError):
+    def _refusal(self, share: Share) -> Failure | None:
+        """Make the bucket's directory and tell the carrier the job's terms, or say why the job's tasks must fail."""
+        spec = share.spec
+        try:
+            self._mountpath.bucket_for_writing(spec.bucket, spec.bucket_id)
+        except HaulError as error:
+            return failure_of(0, error)
+        if share.number not in self._told:
+            self._forget_stopped()
+            self._told[share.number] = share
+            self._handle.send(
+                messages.TERMS,
+                Terms(
+                    share.number,
+                    share.id,
+                    spec.bucket.uname,
+                    spec.bucket_id,
+                    share.request_headers,
+                    spec.timeout_seconds,
+                    share.budget.bytes_per_second if share.budget else 0.0,
+                    share.has_history,
+                ),
+            )
+        return None
+
+    def _forget_stopped(self) -> None:
+        busy = {task.share.number for task in self._fetching.values()}
+        for number in [number for number, share in self._told.items() if share.is_stopped and number not in busy]:
+            del self._told[number]
+            self._handle.send(messages.FORGET, number)
+
+    def _take_in(self, received: Iterable[tuple[Any, ...]]) -> None:
+        was_alive = self._handle.is_alive
+        for kind, *content in received:
+            self._take_in_one(kind, content)
+        if was_alive and not self._handle.is_alive and not self._stopping:
+            self._carrier_died()
+
+    def _take_in_one(self, kind: int, content: Sequence[Any]) -> None:
+        match kind:
+            case messages.REPORT:
+                self._reported(*content)
+            case messages.MOVED:
+                self._progress = {order_id: (received, expected) for order_id, received, expected in content[0]}
+            case messages.SPENT:
+                self._grant(*content)
+            case messages.CANCELLED:
+                self._cancelled(content[0])
+            case messages.UNUSABLE:
+                _log.error("lane.mountpath_refused", lane=self._number, error=content[0])
+
+    def _reported(
+        self,
+        released: Sequence[int],
+        ended: Sequence[tuple[int, int, int, int]],
+        failed: Sequence[tuple[Any, ...]],
+    ) -> None:
+        fetching, committing = self._fetching, self._committing
+        freed = []
+        for order_id in released:
+            task = committing[order_id] = fetching.pop(order_id)
+            freed.append(task)
+        if freed:
+            self._scheduler.release_all(freed)
+        end_ns = clock.unix_ns()
+        if ended:
+            self._recorder.record(
+                [
+                    Result(committing.pop(order_id), outcome, downloaded, total, end_ns)
+                    for order_id, outcome, downloaded, total in ended
+                ]
+            )
+        for fields in failed:
+            self._failed(Failure(*fields))
+
+    def _failed(self, failure: Failure) -> None:
+        task = self._fetching.pop(failure.id, None)
+        if task is None:
+            task = self._committing.pop(failure.id)
+        else:
             self._scheduler.release(
                 task,
                 clock.monotonic(),
-                went_well=not error.slows_host,
-                retry_after_seconds=error.retry_after_seconds,
+                went_well=not failure.slows_host,
+                retry_after_seconds=failure.retry_after_seconds,
             )
-        else:
-            self._scheduler.release(task, clock.monotonic())
-        self._retry_or_fail(task, error)
+        self._retry_or_fail(task, failure)
 
-    def _retry_or_fail(self, task: Task, error: HaulError) -> None:
-        delay = self._settings.retry.delay(task.attempt, error, self._random.random())
+    def _retry_or_fail(self, task: Task, failure: Failure) -> None:
+        delay = self._settings.retry.delay(task.attempt, failure, self._random.random())
         if delay is not None:
             self._scheduler.retry(task, clock.monotonic() + delay)
         else:
-            self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), error.message)])
+            self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), failure.text)])
 
-    def _end_at_once(self, task: Task, outcome: int, size_bytes: int) -> None:
-        self._scheduler.release(task, clock.monotonic())
-        self._recorder.record([Result(task, outcome, size_bytes, size_bytes, clock.unix_ns())])
-        self._engine.wake()
+    def _grant(self, number: int, _spent_bytes: int, wanted_bytes: int) -> None:
+        share = self._told.get(number)
+        if share is None or share.budget is None:
+            return
+        granted = share.budget.take(wanted_bytes)
+        if granted:
+            self._handle.send(messages.GRANT, number, granted)
 
-    def _cancel_requested(self) -> None:
-        while self._cancellations:
-            share, done = self._cancellations.popleft()
-            for task in [task for task in self._active if task.share is share]:
-                self._engine.cancel(task)
-                writer = self._active.pop(task)
-                if writer is not None:
-                    writer.discard()
-                self._scheduler.release(task, clock.monotonic())
+    def _deny(self, endpoints: Sequence[tuple[str, int]]) -> None:
+        self._denied = endpoints
+        self._handle.send(messages.DENY, endpoints)
+
+    def _cancel(self, share: Share, done: Callable[[], object]) -> None:
+        if not self._handle.is_alive or share.number not in self._told:
+            done()
+            return
+        self._cancelling.append((share, done))
+        self._handle.send(messages.CANCEL, share.number)
+
+    def _cancelled(self, number: int) -> None:
+        for order_id in [order_id for order_id, task in self._fetching.items() if task.share.number == number]:
+            self._scheduler.release(self._fetching.pop(order_id), clock.monotonic())
+        for share, done in [entry for entry in self._cancelling if entry[0].number == number]:
+            self._cancelling.remove((share, done))
             done()
 
-
-def _conditions(stored: ObjectMetadata, link: str) -> tuple[str, ...]:
-    """Ask only for a newer version of what is stored from the very same link."""
-    if stored.link_digest != digest(link):
-        return ()
-    if stored.etag:
-        return (f"If-None-Match: {stored.etag}",)
-    if stored.last_modified:
-        return (f"If-Modified-Since: {stored.last_modified}",)
-    return ()
-
-
-def _metadata_of(task: Task, writer: ObjectWriter, receipt: Receipt) -> ObjectMetadata:
-    head = receipt.head
-    return ObjectMetadata(
-        size=writer.size,
-        checksum=writer.checksum,
-        stored_ns=clock.unix_ns(),
-        source=redact(task.link),
-        link_digest=digest(task.link),
-        etag=head.etag,
-        last_modified=head.last_modified,
-        grade="size" if head.content_length is not None else "none",
-        job=task.share.id,
-    )
+    def _carrier_died(self) -> None:
+        """What had not been reported is done again by the next carrier."""
+        _log.error("lane.carrier_died", lane=self._number, lost=len(self._fetching) + len(self._committing))
+        for number in {share.number for share, _ in self._cancelling}:
+            self._cancelled(number)
+        for share in self._told.values():
+            share.has_history = True
+        self._told.clear()
+        self._progress.clear()
+        for order_id in [*self._fetching, *self._committing]:
+            self._failed(Failure(order_id, "the process that was fetching it has died", may_pass=True))

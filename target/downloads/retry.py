@@ -1,14 +1,13 @@
 """Whether a failed attempt is made again and when; pure.
 
-Which errors there are, and which of them may pass, is decided in `target.transfer.outcomes`.
+Which errors there are, and which of them may pass, is decided in `target.transfer` and `target.storage`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.errors import DiskError, HaulError, NoSpace, Retry
-from target.transfer.request import FetchError
+from target.carriers.messages import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +18,13 @@ class RetryPolicy:
     base_seconds: float = 0.25
     cap_seconds: float = 30.0
 
-    def delay(self, attempt: int, error: HaulError, random_unit: float) -> float | None:
+    def delay(self, attempt: int, failure: Failure, random_unit: float) -> float | None:
         """Seconds to wait before the next attempt, or None when `attempt` (from 1) was the last one.
 
         `random_unit` is a random number in [0, 1). An origin's Retry-After is waited for in full, and then spread a
         little, so that the tasks that it stopped do not come back all at once.
         """
-        if attempt >= self.attempts or not _may_pass(error):
+        if attempt >= self.attempts or not failure.may_pass:
             return None
         jitter = random_unit * min(self.cap_seconds, self.base_seconds * 2.0 ** (attempt - 1))
-        if isinstance(error, FetchError) and error.retry_after_seconds is not None:
-            return error.retry_after_seconds + jitter
-        return jitter
-
-
-def _may_pass(error: HaulError) -> bool:
-    if isinstance(error, NoSpace):
-        return False
-    return isinstance(error, DiskError) or error.retry is Retry.LATER
+        return jitter + (failure.retry_after_seconds or 0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 from target.downloads.hosts import Host, HostSettings
@@ -119,6 +119,18 @@ class Scheduler:
             freed = self._freed[task.lane]
             freed.add(host)
             freed.add(task.share)
+
+    def release_all(self, tasks: Sequence[Task]) -> None:
+        """Give back the connections of tasks that went well; `take` must follow."""
+        with self._lock:
+            for task in tasks:
+                host = self._hosts[task.origin]
+                host.active -= 1
+                task.share.active -= 1
+                host.succeeded()
+                freed = self._freed[task.lane]
+                freed.add(host)
+                freed.add(task.share)
 
     def retry(self, task: Task, due: float) -> None:
         """Queue a released task again, not before `due`."""

@@ -74,6 +74,11 @@ class Downloads:
         for lane in self._lanes:
             lane.stop()
 
+    def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
+        """Addresses and ports that are never an origin: the cluster's own."""
+        for lane in self._lanes:
+            lane.deny_endpoints(endpoints)
+
     def running(self) -> list[str]:
         """Jobs whose shares are being worked on."""
         return [share.id for share in self._shares.values() if share.state is State.RUNNING]

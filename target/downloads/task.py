@@ -31,10 +31,6 @@ class Task:
         return f"<Task {self.share.id}#{self.position} {self.name!r} attempt {self.attempt}>"
 
 
-FINISHED, SKIPPED, FAILED = 0, 1, 2
-"""How a task ended, as the journal stores it."""
-
-
 class Result(NamedTuple):
     """The end of a task as it goes into the journal; times in unix nanoseconds."""
 

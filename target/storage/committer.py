@@ -9,8 +9,9 @@ While one group is being synced the next gathers by itself, so there is no timer
 flood in large groups. Measured on ext4, 16 KiB objects: one by itself 0.42 ms with two fsyncs and 0.47 with two syncfs,
 two 0.6 and 0.3, 64 objects 11 and 1.7; so only a group of one uses fsync, which does not wait for other files.
 
-One committer per mountpath is the only one that makes objects visible there, so what `prepare` saw can change only by
-deletion or by the group's own members; a rename that fails for that reason is simply prepared again.
+A mountpath has a committer in the target's process, for uploads, and one in its lane's carrier; a lock between them lets
+one commit at a time. So what `prepare` saw can change only by deletion or by the group's own members; a rename that fails
+for that reason is simply prepared again.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from common import failpoints
 from common.errors import BucketNotFound, DiskError, DiskFailure, HaulError
 from target.storage import layout, metadata
 from target.storage.directories import BucketDirectory
-from target.storage.kernel import DIRECTORY, READ, open_beneath, syncfs, try_open_beneath
-from target.storage.metadata import Damaged, ObjectMetadata
+from target.storage.kernel import DIRECTORY, READ, rename_new, syncfs, try_open_beneath
+from target.storage.metadata import Damaged
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.writer import Staged
 
@@ -38,8 +39,8 @@ Done = Callable[[Sequence[Outcome]], None]
 
 MAX_GROUP = 256
 _MAX_ATTEMPTS = 20
-_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST})
-"""What is answered when a directory came or went since it was looked at."""
+_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.EINVAL})
+"""What is answered when a directory came or went since it was looked at, or when a new object was not new."""
 _log = structlog.get_logger("target.committer")
 
 
@@ -108,7 +109,7 @@ class Committer:
     def commit(self, group: list[Staged]) -> dict[Staged, HaulError]:
         """Commit a group on the caller's thread; the errors of those that failed. Waits for a group under way."""
         try:
-            with self._lock:
+            with self._lock, self._mountpath.committing():
                 return self._commit(group)
         except Exception as error:  # noqa: BLE001 - the thread must go on, and callers must be told
             _log.exception("commit.failed", mountpath=self._mountpath.id)
@@ -146,6 +147,7 @@ class _Attempt:
         self._directories: dict[tuple[BucketDirectory, bytes], int] = {}
         self._changed: list[int] = []
         self._versions: dict[tuple[BucketDirectory, str], int] = {}
+        self._has_hashed: dict[BucketDirectory, bool] = {}
         self._again: list[Staged] = []
         self.left_unsynced = False
 
@@ -201,10 +203,13 @@ class _Attempt:
         directory, name = staged.directory, staged.name
         natural = layout.natural_path(name)
         place = None
-        if natural is not None and not (directory.has_hashed and self._is_stored(directory, layout.hashed_path(name))):
+        has_hashed = self._has_hashed.get(directory)
+        if has_hashed is None:
+            has_hashed = self._has_hashed[directory] = directory.has_hashed
+        if natural is not None and not (has_hashed and self._is_stored(directory, layout.hashed_path(name))):
             place = self._try_place(staged, natural)
         if place is None:
-            directory.has_hashed = True
+            directory.known_hashed = self._has_hashed[directory] = True
             place = self._try_place(staged, layout.hashed_path(name))
             if place is None:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -219,13 +224,13 @@ class _Attempt:
         key = (staged.directory, staged.name)
         version = self._versions.get(key)
         if version is None:
-            version = _stored_version(fd, leaf)
+            version = 0 if staged.seems_new else _stored_version(fd, leaf)
             if version is None:
                 return None
         self._versions[key] = version + 1
         name = staged.name if layout.is_hashed(path) else ""
         if (staged.metadata.version, staged.metadata.name) != (version + 1, name):
-            _rewrite(staged, staged.metadata._replace(version=version + 1, name=name))
+            staged.rewrite(staged.metadata._replace(version=version + 1, name=name))
         return fd, leaf
 
     def _directory(self, directory: BucketDirectory, path: bytes) -> int | None:
@@ -272,7 +277,7 @@ class _Attempt:
         if not self._durable:
             return
         if by_file:
-            _fsync_work_file(prepared[0][0])
+            prepared[0][0].fsync()
         else:
             syncfs(self._mountpath.root)
 
@@ -289,12 +294,20 @@ class _Attempt:
         for staged, fd, leaf in prepared:
             try:
                 failpoints.hit("commit.before_rename")
-                os.rename(staged.work, leaf, src_dir_fd=staged.directory.work_fd, dst_dir_fd=fd)
+                self._rename_one(staged, fd, leaf)
                 failpoints.hit("commit.after_rename")
             except OSError as error:
                 self._fail_or_repeat(staged, error, failed)
             else:
                 staged.close()
+
+    def _rename_one(self, staged: Staged, fd: int, leaf: bytes) -> None:
+        if staged.seems_new:
+            staged.seems_new = False  # if it is not, the next attempt looks
+            if staged.metadata.version == 1:
+                rename_new(staged.directory.work_fd, staged.work.encode(), fd, leaf)
+                return
+        os.rename(staged.work, leaf, src_dir_fd=staged.directory.work_fd, dst_dir_fd=fd)
 
     def _fail_or_repeat(self, staged: Staged, error: OSError, failed: dict[Staged, HaulError]) -> None:
         if error.errno in _CHANGED:
@@ -323,26 +336,5 @@ def _stored_version(parent: int, leaf: bytes) -> int | None:
         return metadata.read(fd, status.st_size).version
     except Damaged:
         return 0
-    finally:
-        os.close(fd)
-
-
-def _rewrite(staged: Staged, changed: ObjectMetadata) -> None:
-    """Replace a work file's metadata, before it is made durable."""
-    fd = open_beneath(staged.directory.work_fd, staged.work.encode(), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        metadata.write(fd, changed)
-    finally:
-        os.close(fd)
-    staged.metadata = changed
-
-
-def _fsync_work_file(staged: Staged) -> None:
-    if staged.fd >= 0:
-        os.fsync(staged.fd)
-        return
-    fd = open_beneath(staged.directory.work_fd, staged.work.encode(), READ)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

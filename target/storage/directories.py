@@ -23,7 +23,7 @@ from target.storage.metadata import ATTRIBUTE
 class BucketDirectory:
     """One incarnation of a bucket on one mountpath; its descriptors are closed when nobody refers to it any more."""
 
-    __slots__ = ("bucket", "bucket_id", "destroyed", "fd", "has_hashed", "work_fd")
+    __slots__ = ("bucket", "bucket_id", "destroyed", "fd", "known_hashed", "work_fd")
 
     def __init__(self, bucket: Bucket, bucket_id: int, fd: int, work_fd: int) -> None:
         self.bucket = bucket
@@ -31,13 +31,20 @@ class BucketDirectory:
         self.fd = fd
         self.work_fd = work_fd
         self.destroyed = False
-        self.has_hashed = _exists(fd, layout.HASHED)
+        self.known_hashed = _exists(fd, layout.HASHED)
 
     def __repr__(self) -> str:
         return f"<BucketDirectory {self.bucket.cname} {self.bucket_id}{' destroyed' if self.destroyed else ''}>"
 
     def __del__(self) -> None:
         self.close()
+
+    @property
+    def has_hashed(self) -> bool:
+        """Whether some object lies at its hashed path; looks at the disk until one does, because others write too."""
+        if not self.known_hashed:
+            self.known_hashed = _exists(self.fd, layout.HASHED)
+        return self.known_hashed
 
     def close(self) -> None:
         """Let go of the disk, when nobody can be using this any more."""
@@ -46,10 +53,22 @@ class BucketDirectory:
                 os.close(descriptor)
         self.fd = self.work_fd = -1
 
-    def sweep_work_files(self) -> int:
-        """Remove what a crash left half-written; returns how many. Only before anything is written."""
+    def is_empty(self) -> bool:
+        """Whether no object was ever stored here, or all are gone with their directories; False when in doubt."""
+        try:
+            fd = open_beneath(self.fd, layout.OBJECTS, DIRECTORY)
+        except OSError:
+            return False
+        try:
+            with os.scandir(fd) as entries:
+                return not self.has_hashed and next(entries, None) is None
+        finally:
+            os.close(fd)
+
+    def sweep_work_files(self, prefix: str = "") -> int:
+        """Remove what a crash left half-written; returns how many. Only before their writer writes anything."""
         with os.scandir(self.work_fd) as entries:
-            names = [entry.name for entry in entries]
+            names = [entry.name for entry in entries if entry.name.startswith(prefix)]
         for name in names:
             os.unlink(name, dir_fd=self.work_fd)
         return len(names)

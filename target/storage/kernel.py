@@ -17,6 +17,7 @@ _OPENAT2 = 437
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _CACHED = 0x01, 0x02, 0x04, 0x08, 0x20
 _FALLOC_FL_KEEP_SIZE = 0x01
 _HOW_BYTES = 24
+_RENAME_NOREPLACE = 1
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """For files: O_NONBLOCK only so that a planted FIFO cannot hold us up."""
 DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
@@ -26,6 +27,10 @@ _syscall = _libc.syscall
 _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
 _syscall.restype = ctypes.c_long
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+_libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_rename_noreplace = _libc.renameat2
 
 
 @cache
@@ -90,6 +95,13 @@ def walk_beneath(directory: int, path: bytes, flags: int) -> int:
         os.close(current)
         return -(error.errno or errno.EIO)
     return current
+
+
+def rename_new(source_directory: int, source: bytes, directory: int, name: bytes) -> None:
+    """Rename to a name that must not exist; raises OSError, EEXIST for one that does, EINVAL where unsupported."""
+    if _rename_noreplace(source_directory, source, directory, name, _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def syncfs(directory: int) -> None:

@@ -1,24 +1,27 @@
 """One disk of a target: its marker, the buckets on it, and whether it is still mounted.
 
 The root directory is opened once and everything below is reached through that descriptor, so a disk that is unmounted
-under us is never mistaken for the bare directory it was mounted on; `check` notices and says so. Which mountpath an
-object belongs to is left to `store`, making files durable to `committer`.
+under us is never mistaken for the bare directory it was mounted on; `check` notices and says so. The target's process
+owns a mountpath: it marks it, and makes and destroys its buckets. The carrier of its lane attaches to it and only
+writes into what is there. Which mountpath an object belongs to is left to `store`, making files durable to `committer`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from itertools import count
 from typing import NamedTuple
 
 from common import failpoints, placement
+from common.clock import monotonic
 from common.errors import BucketNotFound, DiskError, DiskFailure
 from common.names import Bucket, printable
 from target.storage import directories, layout, reader
@@ -30,7 +33,10 @@ from target.storage.writer import ObjectWriter
 
 _MAX_MARKER_BYTES = 4096
 _BUILDING = "new-"
+_CHECK_SECONDS = 0.1
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
+_OWNER_PREFIX, _CARRIER_PREFIX = "o", "c"
+"""Work files tell by their names whose they are, so that two processes never take the same one."""
 
 
 class Durability(Enum):
@@ -48,7 +54,7 @@ class Space(NamedTuple):
 
 
 class Mountpath:
-    """A directory on one file system. `open` before anything else; safe to use from all threads after that."""
+    """A directory on one file system. `open` or `attach` before anything else; then safe to use from all threads."""
 
     def __init__(self, path: str, durability: Durability = Durability.POWER_LOSS) -> None:
         """`path` is hashed as it is given, so it must be clean and absolute."""
@@ -59,7 +65,11 @@ class Mountpath:
         self.root = -1
         self.in_memory = False
         self._trash = -1
+        self._claim_fd = -1
+        self._is_owner = True
+        self._work_prefix = _OWNER_PREFIX
         self._identity = (0, 0)
+        self._checked_at = float("-inf")
         self._buckets: dict[Bucket, BucketDirectory] = {}
         self._destroyed: dict[Bucket, int] = {}
         self._lock = threading.Lock()
@@ -86,12 +96,36 @@ class Mountpath:
             self.close()
             raise
 
+    def attach(self, expected_id: str) -> None:
+        """Use a mountpath that this target's process has opened, as the only carrier; waits until a former one ended.
+
+        What the former one left half-written is removed. Raises DiskError as `open` does.
+        """
+        self._is_owner = False
+        self._work_prefix = _CARRIER_PREFIX
+        try:
+            self.root = os.open(self.path, DIRECTORY)
+            self._identify()
+            self._claim_fd = open_beneath(self.root, layout.MARKER.encode(), READ)
+            fcntl.flock(self._claim_fd, fcntl.LOCK_EX)
+            self.id = _check_marker(os.pread(self._claim_fd, _MAX_MARKER_BYTES, 0), {}, expected_id)
+            for bucket in directories.find_buckets(self.root):
+                directory = directories.load(self.root, bucket)
+                if directory is not None:
+                    directory.sweep_work_files(self._work_prefix)
+                    self._buckets[bucket] = directory
+        except OSError as error:
+            raise self.error(error) from None
+
+    def _identify(self) -> None:
+        status = os.fstat(self.root)
+        self._identity = (status.st_dev, status.st_ino)
+        self.in_memory = _is_in_memory(status.st_dev)
+
     def _open(self, cluster_id: str, target_id: str, expected_id: str) -> None:
         try:
-            status = os.fstat(self.root)
-            self._identity = (status.st_dev, status.st_ino)
+            self._identify()
             self.id = self._claim({"cluster": cluster_id, "target": target_id}, expected_id)
-            self.in_memory = _is_in_memory(status.st_dev)
             self._trash = self._open_trash()
             for bucket in directories.find_buckets(self.root):
                 directory = directories.load(self.root, bucket)
@@ -132,10 +166,10 @@ class Mountpath:
         for directory in self._buckets.values():
             directory.close()
         self._buckets.clear()
-        for descriptor in (self.root, self._trash):
+        for descriptor in (self.root, self._trash, self._claim_fd):
             if descriptor >= 0:
                 os.close(descriptor)
-        self.root = self._trash = -1
+        self.root = self._trash = self._claim_fd = -1
 
     @property
     def is_open(self) -> bool:
@@ -150,6 +184,13 @@ class Mountpath:
             raise DiskFailure(f"mountpath {self.id}: {os.strerror(error.errno or 0)}") from None
         if (status.st_dev, status.st_ino) != self._identity:
             raise DiskFailure(f"mountpath {self.id}: the disk is not mounted any more")
+
+    def check_lately(self) -> None:
+        """`check`, unless that was done within the last tenth of a second."""
+        now = monotonic()
+        if now >= self._checked_at + _CHECK_SECONDS:
+            self.check()
+            self._checked_at = now
 
     def error(self, error: OSError) -> DiskError:
         """What to report for an OSError met on this mountpath."""
@@ -175,7 +216,16 @@ class Mountpath:
 
     def new_work_name(self) -> str:
         """A name for a work file that no other has while this process lives."""
-        return f"{next(self._work_numbers):x}"
+        return f"{self._work_prefix}{next(self._work_numbers):x}"
+
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[None]:
+        """Keep the commits of other processes out; one thread of a process at a time. Raises OSError."""
+        fcntl.flock(self.root, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.root, fcntl.LOCK_UN)
 
     def bucket(self, bucket: Bucket) -> BucketDirectory | None:
         """The bucket's directory here, or None when nothing was ever written to it."""
@@ -193,6 +243,8 @@ class Mountpath:
         directory = self._buckets.get(bucket)
         if directory is not None and directory.bucket_id == bucket_id:
             return directory
+        if not self._is_owner:
+            return self._load(bucket, bucket_id)
         with self._lock:
             self._forget_older(bucket, bucket_id)
             directory = self._buckets.get(bucket)
@@ -204,6 +256,19 @@ class Mountpath:
                     raise self.error(error) from None
                 self._buckets[bucket] = directory
             return directory
+
+    def _load(self, bucket: Bucket, bucket_id: int) -> BucketDirectory:
+        """The directory that the owner has made meanwhile."""
+        try:
+            directory = directories.load(self.root, bucket)
+        except FileNotFoundError:
+            directory = None
+        except OSError as error:
+            raise self.error(error) from None
+        if directory is None or directory.bucket_id != bucket_id:
+            raise BucketNotFound(bucket.cname)
+        self._buckets[bucket] = directory
+        return directory
 
     def destroy_bucket(self, bucket: Bucket, bucket_id: int) -> None:
         """Make this and all older incarnations invisible, durably; their bytes are freed by `empty_trash`.
@@ -238,13 +303,18 @@ class Mountpath:
             if not name.startswith(_BUILDING):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=self._trash)
 
+    def is_empty(self, bucket: Bucket, bucket_id: int) -> bool:
+        """Whether this incarnation has no object here, for sure and at this moment."""
+        directory = self._buckets.get(bucket)
+        return directory is None or directory.bucket_id != bucket_id or directory.is_empty()
+
     def stored_metadata(self, bucket: Bucket, bucket_id: int, name: str) -> ObjectMetadata | None:
         """What is known of a stored object, or None when it is not here whole in this incarnation."""
         directory = self._buckets.get(bucket)
         if directory is None or directory.bucket_id != bucket_id:
             return None
         try:
-            found = reader.find(directory, name)
+            found = reader.find(directory, name, thorough=False)
         except (OSError, Damaged):
             return None
         if found is None:

@@ -67,8 +67,8 @@ class OpenObject:
         os.close(self.fd)
 
 
-def find(directory: BucketDirectory, name: str, *, cached: bool = False) -> OpenObject | None:
-    """Open an object, or None when there is none.
+def find(directory: BucketDirectory, name: str, *, cached: bool = False, thorough: bool = True) -> OpenObject | None:
+    """Open an object, or None when there is none; not `thorough`, it may miss one at its bucket's first hashed path.
 
     Raises Damaged when what lies there is no whole object, OSError, and BlockingIOError when `cached` is asked for and
     a disk would have to be waited for.
@@ -78,7 +78,7 @@ def find(directory: BucketDirectory, name: str, *, cached: bool = False) -> Open
         found = _open(directory, path, cached)
         if found is not None:
             return found
-    if not directory.has_hashed:
+    if not (directory.has_hashed if thorough else directory.known_hashed):
         return None
     found = _open(directory, layout.hashed_path(name), cached)
     if found is not None and found.metadata.name != name:

@@ -19,7 +19,7 @@ from common import failpoints
 from common.errors import DiskError
 from target.storage import layout, metadata
 from target.storage.directories import BucketDirectory
-from target.storage.kernel import reserve
+from target.storage.kernel import READ, open_beneath, reserve
 from target.storage.metadata import ObjectMetadata
 
 IN_MEMORY_BYTES = 1 << 20
@@ -33,8 +33,8 @@ _ALGORITHMS = {"md5": hashlib.md5, "sha1": hashlib.sha1, "sha256": hashlib.sha25
 class Disk(Protocol):
     """What a writer needs of its mountpath."""
 
-    def check(self) -> None:
-        """Raise DiskFailure unless the disk is mounted."""
+    def check_lately(self) -> None:
+        """Raise DiskFailure unless the disk is mounted, or was a moment ago."""
 
     def new_work_name(self) -> str:
         """A name that no other work file has."""
@@ -46,11 +46,12 @@ class Disk(Protocol):
 class Staged:
     """A finished work file, to be given to the mountpath's committer; after the commit `metadata` is what was stored.
 
+    `seems_new` spares a look when it is right: nothing is believed to be stored under the name.
     `token` is the caller's own, to know it again. `fd` stays open for streamed objects: an error of the kernel's
     write-back is only sure to be reported to a descriptor that was open before it.
     """
 
-    __slots__ = ("directory", "fd", "metadata", "name", "token", "work")
+    __slots__ = ("directory", "fd", "metadata", "name", "seems_new", "token", "work")
 
     def __init__(
         self, directory: BucketDirectory, name: str, work: str, fd: int, stored: ObjectMetadata, token: object
@@ -61,6 +62,7 @@ class Staged:
         self.fd = fd
         self.metadata = stored
         self.token = token
+        self.seems_new = False
 
     def __repr__(self) -> str:
         return f"<Staged {self.directory.bucket.cname}/{self.name} {self.metadata.size} bytes>"
@@ -70,6 +72,24 @@ class Staged:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def rewrite(self, changed: ObjectMetadata) -> None:
+        """Replace the metadata, before it is made durable; raises OSError."""
+        fd = open_beneath(self.directory.work_fd, self.work.encode(), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            metadata.write(fd, changed)
+        finally:
+            os.close(fd)
+        self.metadata = changed
+
+    def fsync(self) -> None:
+        """Make this file durable, by itself; raises OSError."""
+        fd = self.fd if self.fd >= 0 else open_beneath(self.directory.work_fd, self.work.encode(), READ)
+        try:
+            os.fsync(fd)
+        finally:
+            if fd != self.fd:
+                os.close(fd)
 
     def discard(self) -> None:
         """Remove the work file."""
@@ -202,7 +222,7 @@ class ObjectWriter:
         failpoints.hit("writer.after_write")
 
     def _create(self) -> None:
-        self._disk.check()
+        self._disk.check_lately()
         self._work = self._disk.new_work_name()
         self._fd = os.open(self._work, _CREATE, 0o600, dir_fd=self._directory.work_fd)
         failpoints.hit("writer.after_create")

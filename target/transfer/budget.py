@@ -47,6 +47,14 @@ class Budget:
                 return float("inf")
             return max(0.0, -self._balance_bytes / self._rate)
 
+    def take(self, wanted_bytes: int) -> int:
+        """Charge up to so many bytes as far as there is no debt; returns how many."""
+        with self._lock:
+            self._settle()
+            taken = max(0, min(wanted_bytes, int(self._balance_bytes)))
+            self._balance_bytes -= taken
+            return taken
+
     def _settle(self) -> None:
         now = self._clock()
         earned = (now - self._settled_at) * self._rate

@@ -54,6 +54,7 @@ class Engine:
 
     def flush(self) -> None:
         self._reactor.flush()
+        self._conclude_finished()  # a near origin has answered by now, and no event will come for that
 
     def wait(self, timeout_seconds: float) -> None:
         if self._completions:
@@ -66,8 +67,7 @@ class Engine:
 
     def collect(self) -> list[Completion]:
         self._reactor.turn()
-        for curl, code, message in self._reactor.finished():
-            self._conclude(self._by_curl[curl], code, message)
+        self._conclude_finished()
         now = monotonic()
         if now >= self._next_sweep_at:
             self._next_sweep_at = now + self._settings.sweep_interval_seconds
@@ -91,6 +91,12 @@ class Engine:
         transfer = self._by_token.get(token)
         return (transfer.progress.received_bytes, transfer.expected_bytes()) if transfer else (0, 0)
 
+    def watch(self, fd: int) -> None:
+        self._reactor.watch(fd)
+
+    def heard(self) -> bool:
+        return self._reactor.heard()
+
     def wake(self) -> None:
         self._reactor.wake()
 
@@ -109,6 +115,10 @@ class Engine:
         transfer = Transfer(self._settings, self._guard, self._ca_file, self._paused.append)
         self._by_curl[transfer.curl] = transfer
         return transfer
+
+    def _conclude_finished(self) -> None:
+        for curl, code, message in self._reactor.finished():
+            self._conclude(self._by_curl[curl], code, message)
 
     def _conclude(self, transfer: Transfer, code: int, message: str) -> None:
         self._reactor.remove(transfer.curl)

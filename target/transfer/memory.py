@@ -5,6 +5,7 @@ Sockets, deadlines other than the job's own, budgets and the egress guard are le
 
 from __future__ import annotations
 
+import select
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -103,6 +104,7 @@ class MemoryEngine:
         self._clock = clock
         self._fetches: dict[object, _Fetch] = {}
         self._woken = threading.Event()
+        self._watched_fd = -1
 
     @property
     def active(self) -> int:
@@ -119,7 +121,7 @@ class MemoryEngine:
         """Nothing to send."""
 
     def wait(self, timeout_seconds: float) -> None:
-        if all(self._origin.held(fetch.url) for fetch in self._fetches.values()):
+        if not self.heard() and all(self._origin.held(fetch.url) for fetch in self._fetches.values()):
             self._woken.wait(min(timeout_seconds, self._settings.sweep_interval_seconds))
         self._woken.clear()
 
@@ -138,6 +140,12 @@ class MemoryEngine:
     def progress(self, token: object) -> tuple[int, int]:
         fetch = self._fetches.get(token)
         return (fetch.written_bytes, len(fetch.body) if fetch.sink else 0) if fetch else (0, 0)
+
+    def watch(self, fd: int) -> None:
+        self._watched_fd = fd
+
+    def heard(self) -> bool:
+        return self._watched_fd >= 0 and bool(select.select([self._watched_fd], [], [], 0)[0])
 
     def wake(self) -> None:
         self._woken.set()

@@ -7,6 +7,7 @@ beside 200 handles that merely wait; it cannot see descriptors above 1023 either
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -29,6 +30,8 @@ class Reactor:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._watched_fd = -1
+        self._heard = False
         self._idle_fds: set[int] = set()
         self._ready: list[tuple[int, int]] = []
         self._timer_due_at: float | None = None
@@ -51,7 +54,6 @@ class Reactor:
         """Wait until `turn` has something to do, at most this long."""
         if self._timer_due_at is not None:
             timeout_seconds = min(timeout_seconds, max(0.0, self._timer_due_at - monotonic()))
-        self._forget_idle()
         self._ready = self._epoll.poll(timeout_seconds, _MAX_EVENTS)
 
     def turn(self) -> None:
@@ -62,6 +64,10 @@ class Reactor:
         for fd, events in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
+            elif fd == self._watched_fd:
+                self._heard = True
+            elif fd in self._idle_fds:
+                self._forget_idle(fd)
             else:
                 readable = _READABLE if events & ~select.EPOLLOUT else 0
                 writable = _WRITABLE if events & select.EPOLLOUT else 0
@@ -76,6 +82,16 @@ class Reactor:
             for curl in succeeded:
                 yield curl, pycurl.E_OK, ""
             yield from failed
+
+    def watch(self, fd: int) -> None:
+        """Let a foreign descriptor that can be read end `wait`, too."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._watched_fd = fd
+
+    def heard(self) -> bool:
+        """Whether the watched descriptor could be read since this was asked last."""
+        heard, self._heard = self._heard, False
+        return heard
 
     def wake(self) -> None:
         with self._wake_lock:
@@ -104,7 +120,7 @@ class Reactor:
 
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         # A kept connection is let go and taken up again for every object. Its registration outlives the gap, which
-        # saves a system call; `modify` tells whether the number still stands for the same open file.
+        # saves two system calls; `modify` tells whether the number still stands for the same open file.
         if what == pycurl.POLL_REMOVE:
             self._idle_fds.add(fd)
             return
@@ -115,10 +131,8 @@ class Reactor:
         except FileNotFoundError:
             self._epoll.register(fd, mask)
 
-    def _forget_idle(self) -> None:
-        for fd in self._idle_fds:
-            try:
-                self._epoll.unregister(fd)
-            except OSError:  # closed meanwhile, which unregisters it
-                continue
-        self._idle_fds.clear()
+    def _forget_idle(self, fd: int) -> None:
+        """A kept connection has been closed by the other side, which libcurl finds out when it wants to use it."""
+        self._idle_fds.discard(fd)
+        with contextlib.suppress(OSError):  # closed by us meanwhile, which unregisters it
+            self._epoll.unregister(fd)

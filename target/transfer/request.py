@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from common.errors import HaulError, OriginError, Retry
-from target.transfer.budget import Budget
+
+
+class Meter(Protocol):
+    """What decides whether a limited fetch may read on."""
+
+    @property
+    def bytes_per_second(self) -> float: ...
+
+    def charge(self, size_bytes: int) -> None:
+        """So many bytes have been read."""
+
+    def delay(self) -> float:
+        """0 when reading is allowed, else the seconds after which to ask again."""
 
 
 class FetchRequest(NamedTuple):
@@ -23,7 +35,7 @@ class FetchRequest(NamedTuple):
     headers: tuple[str, ...] = ()
     conditional: tuple[str, ...] = ()
     timeout_seconds: float = 0.0
-    budget: Budget | None = None
+    budget: Meter | None = None
 
 
 class ResponseHead(NamedTuple):
@@ -151,6 +163,12 @@ class TransferEngine(Protocol):
 
     def progress(self, token: object) -> tuple[int, int]:
         """Bytes received and bytes expected, 0 when not known."""
+
+    def watch(self, fd: int) -> None:
+        """Let a descriptor that can be read end `wait`, too."""
+
+    def heard(self) -> bool:
+        """Whether the watched descriptor could be read in a `collect` since this was asked last."""
 
     def wake(self) -> None:
         """Make the current or the next `poll` return early."""

@@ -12,11 +12,12 @@ import pytest
 
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
+from target.carriers.messages import FAILED, FINISHED, SKIPPED
 from target.downloads import journal as records
 from target.downloads.expansion import Expansion
 from target.downloads.journal import Journal
 from target.downloads.share import Share, State
-from target.downloads.task import FAILED, FINISHED, SKIPPED, Result, Task
+from target.downloads.task import Result, Task
 
 SPEC = JobSpec(
     "dnl-a", "multi", "a job", Bucket("b"), 7, 3, (("t1", 1),), headers=(("Authorization", "Bearer planted-secret"),)

@@ -1,0 +1,92 @@
+"""What a lane and its carrier say to each other; pure. How it crosses between processes is left to `channel`.
+
+From the lane: a greeting, the terms of a job once, then orders and what concerns them. From the carrier: that it is
+ready, then reports. Every message is a tuple that begins with its kind.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.errors import DiskError, HaulError, NoSpace, Retry
+from target.transfer.request import FetchError
+
+GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET = range(7)
+"""To the carrier: Greeting; Terms; [Order]; number; [endpoint]; (number, bytes); number."""
+READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT = range(6)
+"""From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (number, bytes read, wanted)."""
+
+FINISHED, SKIPPED, FAILED = 0, 1, 2
+"""How a task ended, as the journal stores it."""
+
+
+class Greeting(NamedTuple):
+    """What a carrier is told first: the disk that it serves, and how."""
+
+    mountpath: str
+    mountpath_id: str
+    durability: str
+    allow_origins: tuple[str, ...]
+    ca_file: str
+    target_pid: int
+
+
+class Terms(NamedTuple):
+    """What all orders of a job have in common; `number` is the job's in this target's journal.
+
+    `bytes_per_second` of 0 is no limit; otherwise every byte read must have been granted. `has_history`: some objects
+    may have been stored by this very job without being recorded.
+    """
+
+    number: int
+    job_id: str
+    bucket: str
+    bucket_id: int
+    headers: tuple[str, ...]
+    timeout_seconds: float
+    bytes_per_second: float
+    has_history: bool
+
+
+class Order(NamedTuple):
+    """One object to fetch; `id` comes back in the reports."""
+
+    id: int
+    number: int
+    name: str
+    link: str
+
+
+class Ended(NamedTuple):
+    """An order that is done: the object is durable, or needed nothing."""
+
+    id: int
+    outcome: int
+    downloaded_bytes: int
+    total_bytes: int
+
+
+class Failure(NamedTuple):
+    """An attempt that failed; `may_pass`: trying again can help; `slows_host`: the origin is struggling."""
+
+    id: int
+    text: str
+    may_pass: bool
+    slows_host: bool = False
+    retry_after_seconds: float | None = None
+
+
+class Moved(NamedTuple):
+    """How far an order has come that takes its time."""
+
+    id: int
+    received_bytes: int
+    expected_bytes: int
+
+
+def failure_of(order_id: int, error: HaulError) -> Failure:
+    """What an error means for an order."""
+    if isinstance(error, FetchError):
+        return Failure(order_id, error.message, error.retry is Retry.LATER, error.slows_host, error.retry_after_seconds)
+    passes = isinstance(error, DiskError) or error.retry is Retry.LATER
+    return Failure(order_id, error.message, passes and not isinstance(error, NoSpace))
