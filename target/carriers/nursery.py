@@ -117,7 +117,7 @@ def _carry_and_exit(carry: Callable[[socket.socket], None], connection: socket.s
     try:
         carry(connection)
         code = 0
-    except Exception:
+    except Exception:  # noqa: BLE001 - logged, and told by the exit code
         _log.exception("carrier.died")
     finally:
         sys.stderr.flush()

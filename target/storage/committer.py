@@ -9,9 +9,9 @@ While one group is being synced the next gathers by itself, so there is no timer
 flood in large groups. Measured on ext4, 16 KiB objects: one by itself 0.42 ms with two fsyncs and 0.47 with two syncfs,
 two 0.6 and 0.3, 64 objects 11 and 1.7; so only a group of one uses fsync, which does not wait for other files.
 
-A mountpath has a committer in the target's process, for uploads, and one in its lane's carrier; a lock between them lets
-one commit at a time. So what `prepare` saw can change only by deletion or by the group's own members; a rename that fails
-for that reason is simply prepared again.
+A mountpath has a committer in the target's process, for uploads, and one in its lane's carrier; a lock between them
+lets one commit at a time. So what `prepare` saw can change only by deletion or by the group's own members; a rename
+that fails for that reason is simply prepared again.
 """
 
 from __future__ import annotations
