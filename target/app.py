@@ -74,7 +74,16 @@ class TargetNode:
             Lane(number, mountpath, nursery, scheduler, recorder, settings)
             for number, mountpath in enumerate(self._store.mountpaths)
         ]
-        return Downloads(config.id, self._journal, scheduler, recorder, lanes, self._usable_lanes, self._job_ended)
+        return Downloads(
+            config.id,
+            self._journal,
+            scheduler,
+            recorder,
+            lanes,
+            self._usable_lanes,
+            self._store.sweep_parts,
+            self._job_ended,
+        )
 
     def _usable_lanes(self) -> dict[int, int]:
         """Lanes whose mountpath can be used, with its digest."""

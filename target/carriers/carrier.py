@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -18,30 +18,28 @@ import structlog
 
 from common import clock, failpoints
 from common.errors import HaulError
-from common.links import redact
-from common.names import Bucket
-from common.placement import digest
 from target.carriers import messages
-from target.carriers.allowance import ASK_SECONDS, Allowance
+from target.carriers.allowance import ASK_SECONDS
 from target.carriers.channel import Channel
-from target.carriers.messages import (
-    FINISHED,
-    SKIPPED,
-    Ended,
-    Failure,
-    Greeting,
-    Moved,
-    Order,
-    Terms,
-    failure_of,
-)
+from target.carriers.download import Stream
+from target.carriers.fetch import Fetch, Job
+from target.carriers.large import LOOK_SECONDS, LargeObjects
+from target.carriers.messages import FINISHED, SKIPPED, Ended, Failure, Greeting, Moved, Order, Terms, failure_of
 from target.storage.committer import Committer
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.writer import ObjectWriter, Staged
 from target.transfer.egress import EgressGuard
 from target.transfer.engine import Engine
-from target.transfer.request import Completion, FetchRequest, Receipt, ResponseHead, TransferEngine, TransferSettings
+from target.transfer.request import (
+    Completion,
+    FetchRequest,
+    Receipt,
+    ResponseHead,
+    Sink,
+    TransferEngine,
+    TransferSettings,
+)
 
 _IDLE_SECONDS = 60.0
 _GROUP = 16
@@ -71,39 +69,6 @@ def carry(connection: socket.socket) -> None:
     Carrier(channel, mountpath, engine, committer, guard).run()
 
 
-class _Job:
-    """A job's terms as they are used."""
-
-    __slots__ = ("allowance", "asked_at", "bucket", "finds_nothing", "terms")
-
-    def __init__(self, terms: Terms, mountpath: Mountpath) -> None:
-        self.terms = terms
-        self.bucket = Bucket.from_uname(terms.bucket)
-        self.allowance = Allowance(terms.bytes_per_second) if terms.bytes_per_second else None
-        self.asked_at = 0.0
-        self.finds_nothing = mountpath.is_empty(self.bucket, terms.bucket_id)
-        """Looking for a stored object is no use; missing one that came since costs a fetch, nothing else."""
-
-
-class _Fetch:
-    """An order that is being carried out."""
-
-    __slots__ = ("id", "is_stored", "job", "link", "link_digest", "name", "started_at", "writer")
-
-    def __init__(self, order: Order, job: _Job, started_at: float) -> None:
-        self.id = order.id
-        self.name = order.name
-        self.link = order.link
-        self.link_digest = digest(order.link)
-        self.job = job
-        self.started_at = started_at
-        self.is_stored = False
-        self.writer: ObjectWriter | None = None
-
-    def __repr__(self) -> str:
-        return f"<_Fetch {self.id} {self.name!r}>"
-
-
 class Carrier:
     """The loop of a carrier; one thread, and the committer's where a disk is waited for."""
 
@@ -120,9 +85,10 @@ class Carrier:
         self._engine = engine
         self._committer = committer
         self._guard = guard
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[int, Job] = {}
         self._limited: set[int] = set()
-        self._active: dict[int, _Fetch] = {}
+        self._active: dict[int, Fetch] = {}
+        self._large = LargeObjects(self, mountpath, engine)
         self._group: list[Staged] = []
         self._committed: deque[Sequence[tuple[Staged, HaulError | None]]] = deque()
         self._released: list[int] = []
@@ -130,6 +96,15 @@ class Carrier:
         self._failed: list[Failure] = []
         self._gathering_since = 0.0
         self._progress_due_at = 0.0
+        self._handlers: Mapping[int, Callable[..., object]] = {
+            messages.FETCH: self._take_orders,
+            messages.TERMS: self._take_terms,
+            messages.CANCEL: self._cancel,
+            messages.GRANT: self._grant,
+            messages.LEND: self._large.granted,
+            messages.FORGET: self._forget,
+            messages.DENY: self._deny,
+        }
 
     def run(self) -> None:
         """Serve until the lane has ended; what is staged then is still committed and reported."""
@@ -143,6 +118,8 @@ class Carrier:
                     self._complete_surely(completion)
                 if self._engine.heard():
                     self._obey()
+                if self._large.is_busy:
+                    self._large.look_after(clock.monotonic())
                 self._engine.flush()
                 self._account()
         finally:
@@ -150,6 +127,7 @@ class Carrier:
                 if fetch.writer is not None:
                     fetch.writer.discard()
             self._active.clear()
+            self._large.close()
             self._engine.close()
             self._commit_group()
             self._committer.stop()
@@ -162,104 +140,129 @@ class Carrier:
             return _GATHER_SECONDS
         if self._group or self._released or self._ended or self._failed:
             return max(0.0, self._gathering_since + _GATHER_SECONDS - clock.monotonic())
+        if self._large.is_busy:
+            return LOOK_SECONDS
         if self._limited:
             return ASK_SECONDS
         return _PROGRESS_SECONDS if self._active else _IDLE_SECONDS
 
     def _obey(self) -> None:
         for kind, *content in self._channel.receive():
-            self._obey_one(kind, content)
+            self._handlers[kind](*content)
 
-    def _obey_one(self, kind: int, content: Sequence[Any]) -> None:
-        match kind:
-            case messages.FETCH:
-                now = clock.monotonic()
-                for fields in content[0]:
-                    self._start_surely(Order(*fields), now)
-            case messages.TERMS:
-                terms = Terms(*content[0])
-                self._jobs[terms.number] = _Job(terms, self._mountpath)
-                if terms.bytes_per_second:
-                    self._limited.add(terms.number)
-            case messages.CANCEL:
-                self._cancel(content[0])
-            case messages.GRANT:
-                job = self._jobs.get(content[0])
-                if job is not None and job.allowance is not None:
-                    job.allowance.grant(content[1])
-            case messages.FORGET:
-                self._jobs.pop(content[0], None)
-                self._limited.discard(content[0])
-            case messages.DENY:
-                self._guard.deny_endpoints((ip, port) for ip, port in content[0])
-            case _:
-                raise ValueError(f"a lane has said {kind}, which no carrier knows")
+    def _take_orders(self, orders: Sequence[Sequence[Any]]) -> None:
+        now = clock.monotonic()
+        for fields in orders:
+            self._start_surely(Order(*fields), now)
+
+    def _take_terms(self, fields: Sequence[Any]) -> None:
+        terms = Terms(*fields)
+        self._jobs[terms.number] = Job(terms, self._mountpath)
+        if terms.bytes_per_second:
+            self._limited.add(terms.number)
+
+    def _forget(self, number: int) -> None:
+        job = self._jobs.pop(number, None)
+        self._limited.discard(number)
+        if job is not None:
+            self._large.forget(job.terms.job_id)
+
+    def _grant(self, number: int, size_bytes: int) -> None:
+        job = self._jobs.get(number)
+        if job is not None and job.allowance is not None:
+            job.allowance.grant(size_bytes)
+
+    def _deny(self, endpoints: Sequence[tuple[str, int]]) -> None:
+        self._guard.deny_endpoints(endpoints)
 
     def _start_surely(self, order: Order, now: float) -> None:
-        fetch = _Fetch(order, self._jobs[order.number], now)
+        fetch = Fetch(order, self._jobs[order.number], now)
         try:
             self._start(fetch)
         except HaulError as error:
-            self._active.pop(fetch.id, None)
-            self._fail(fetch, error)
+            self.fail(fetch, error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs one object, and not all that wait
             self._active.pop(fetch.id, None)
             self._fail_inexplicably(fetch, error)
 
-    def _start(self, fetch: _Fetch) -> None:
+    def _start(self, fetch: Fetch) -> None:
         job, terms = fetch.job, fetch.job.terms
         conditional: tuple[str, ...] = ()
+        if terms.has_history or self._large.left:
+            self._active[fetch.id] = fetch
+            if self._large.go_on(fetch, _request(fetch, ())):
+                return
         if not job.finds_nothing:
             stored = self._mountpath.stored_metadata(job.bucket, terms.bucket_id, fetch.name)
             if stored is not None:
                 fetch.is_stored = True
                 if stored.link_digest == fetch.link_digest:
                     if terms.has_history and stored.job == terms.job_id:
-                        self._release(fetch)
+                        self.release(fetch)
                         self._end(Ended(fetch.id, FINISHED, stored.size, stored.size))
                         return
                     conditional = _conditions(stored)
+                if fetch.is_unchanged(stored):
+                    self.release(fetch)
+                    self._end(Ended(fetch.id, SKIPPED, 0, 0))
+                    return
         self._active[fetch.id] = fetch
         self._engine.start(
             fetch,
-            FetchRequest(fetch.link, terms.headers, conditional, terms.timeout_seconds, job.allowance),
+            _request(fetch, conditional),
             functools.partial(self._open_writer, fetch),
         )
 
-    def _open_writer(self, fetch: _Fetch, head: ResponseHead) -> ObjectWriter:
+    def _open_writer(self, fetch: Fetch, head: ResponseHead) -> Sink:
+        """Where the body of a 200 goes."""
+        fetch.learn(head)
+        fetch.whole = self._large.begin(fetch, head, _request(fetch, ()))
+        if fetch.whole is not None:
+            return fetch.whole
         fetch.writer = self._mountpath.writer(
-            fetch.job.bucket, fetch.job.terms.bucket_id, fetch.name, head.content_length
+            fetch.job.bucket, fetch.job.terms.bucket_id, fetch.name, head.content_length, fetch.algorithms
         )
         return fetch.writer
 
     def _complete_surely(self, completion: Completion) -> None:
-        fetch = completion.token
-        assert isinstance(fetch, _Fetch)
-        self._active.pop(fetch.id, None)
+        token = completion.token
+        fetch = token.download.fetch if isinstance(token, Stream) else token
+        assert isinstance(fetch, Fetch)
         try:
-            self._complete(fetch, completion.result)
+            if fetch.download is not None:
+                stream = token if isinstance(token, Stream) else fetch.whole
+                if stream is not None:
+                    self._large.stream_ended(fetch, stream, completion)
+            else:
+                del self._active[fetch.id]
+                self._complete(fetch, completion.result)
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs one object, and not all that wait
             self._fail_inexplicably(fetch, error)
 
-    def _complete(self, fetch: _Fetch, result: Receipt | HaulError) -> None:
+    def _complete(self, fetch: Fetch, result: Receipt | HaulError) -> None:
         writer = fetch.writer
         if isinstance(result, HaulError):
             if writer is not None:
                 writer.discard()
-            self._fail(fetch, result)
+            self.fail(fetch, result)
             return
-        self._release(fetch)
+        self.release(fetch)
         if result.status == 304:
             self._end(Ended(fetch.id, SKIPPED, 0, 0))
             return
         assert writer is not None, "the engine opens a sink for every 200"
         try:
-            staged = writer.finish(_metadata_of(fetch, writer, result), fetch)
+            staged = _staged(fetch, writer, result.head)
         except HaulError as error:
-            self._fail(fetch, error)
+            writer.discard()
+            self.fail(fetch, error)
             return
+        self.commit(staged, fetch)
+
+    def commit(self, staged: Staged, fetch: Fetch) -> None:
+        """Make an object of what has come."""
         staged.seems_new = not fetch.is_stored
-        if self._mountpath.syncs or writer.is_streamed:
+        if self._mountpath.syncs or staged.fd >= 0:
             self._committer.submit(staged, self._group_committed)
         else:
             self._group.append(staged)
@@ -273,12 +276,12 @@ class Carrier:
         while self._committed:
             for staged, error in self._committed.popleft():
                 fetch = staged.token
-                assert isinstance(fetch, _Fetch)
+                assert isinstance(fetch, Fetch)
                 if error is None:
                     size = staged.metadata.size
                     self._end(Ended(fetch.id, FINISHED, size, size))
                 else:
-                    self._fail(fetch, error)
+                    self.fail(fetch, error)
 
     def _commit_group(self) -> None:
         """Where nothing is synced, commit here: another thread would cost more than it saves."""
@@ -287,7 +290,9 @@ class Carrier:
             failed = self._committer.commit(group)
             self._committed.append([(staged, failed.get(staged)) for staged in group])
 
-    def _release(self, fetch: _Fetch) -> None:
+    def release(self, fetch: Fetch) -> None:
+        """The fetch needs no connection any more."""
+        self._active.pop(fetch.id, None)
         self._note()
         self._released.append(fetch.id)
 
@@ -295,11 +300,17 @@ class Carrier:
         self._note()
         self._ended.append(ended)
 
-    def _fail(self, fetch: _Fetch, error: HaulError) -> None:
+    def fail(self, fetch: Fetch, error: HaulError, *, got_further: bool = False) -> None:
+        """The fetch is over, without an object."""
+        self._active.pop(fetch.id, None)
         self._note()
-        self._failed.append(failure_of(fetch.id, error))
+        self._failed.append(failure_of(fetch.id, error)._replace(got_further=got_further))
 
-    def _fail_inexplicably(self, fetch: _Fetch, error: Exception) -> None:
+    def borrow(self, fetch: Fetch, connections: int) -> None:
+        """Ask the lane for more connections for a large object."""
+        self._channel.send(messages.BORROW, fetch.id, connections)
+
+    def _fail_inexplicably(self, fetch: Fetch, error: Exception) -> None:
         _log.exception("carrier.order_failed", job=fetch.job.terms.job_id, name=fetch.name)
         if fetch.writer is not None:
             fetch.writer.discard()
@@ -335,7 +346,7 @@ class Carrier:
 
     def _send_progress(self, now: float) -> None:
         moved = [
-            Moved(fetch.id, *self._engine.progress(fetch))
+            Moved(fetch.id, *(self._large if fetch.download else self._engine).progress(fetch))
             for fetch in self._active.values()
             if now >= fetch.started_at + _PROGRESS_SECONDS
         ]
@@ -361,12 +372,20 @@ class Carrier:
     def _cancel(self, number: int) -> None:
         """Drop the running fetches of a job; what has been received whole is still committed."""
         for fetch in [fetch for fetch in self._active.values() if fetch.job.terms.number == number]:
-            self._engine.cancel(fetch)
             del self._active[fetch.id]
+            if fetch.download is not None:
+                self._large.cancel(fetch)
+                continue
+            self._engine.cancel(fetch)
             if fetch.writer is not None:
                 fetch.writer.discard()
         self._send_report()
         self._channel.send(messages.CANCELLED, number)
+
+
+def _request(fetch: Fetch, conditional: tuple[str, ...]) -> FetchRequest:
+    terms = fetch.job.terms
+    return FetchRequest(fetch.link, terms.headers, conditional, terms.timeout_seconds, fetch.job.allowance)
 
 
 def _conditions(stored: ObjectMetadata) -> tuple[str, ...]:
@@ -378,16 +397,15 @@ def _conditions(stored: ObjectMetadata) -> tuple[str, ...]:
     return ()
 
 
-def _metadata_of(fetch: _Fetch, writer: ObjectWriter, receipt: Receipt) -> ObjectMetadata:
-    head = receipt.head
-    return ObjectMetadata(
-        size=writer.size,
-        checksum=writer.checksum,
-        stored_ns=clock.unix_ns(),
-        source=redact(fetch.link),
-        link_digest=fetch.link_digest,
-        etag=head.etag,
-        last_modified=head.last_modified,
-        grade="size" if head.content_length is not None else "none",
-        job=fetch.job.terms.job_id,
+def _staged(fetch: Fetch, writer: ObjectWriter, head: ResponseHead) -> Staged:
+    """The finished work file of what has come whole; raises Unverified, DiskError."""
+    verified = fetch.verify(writer.size, writer.digest) if fetch.algorithms or fetch.expected_size is not None else {}
+    stored = fetch.metadata(
+        writer.size,
+        writer.checksum,
+        verified,
+        head.etag,
+        head.last_modified,
+        sized=head.content_length is not None,
     )
+    return writer.finish(stored, fetch)

@@ -6,15 +6,17 @@ ready, then reports. Every message is a tuple that begins with its kind.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from common.errors import DiskError, HaulError, NoSpace, Retry
 from target.transfer.request import FetchError
 
-GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET = range(7)
-"""To the carrier: Greeting; Terms; [Order]; number; [endpoint]; (number, bytes); number."""
-READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT = range(6)
-"""From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (number, bytes read, wanted)."""
+GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET, LEND = range(8)
+"""To the carrier: Greeting; Terms; [Order]; number; [endpoint]; (number, bytes); number; (id, connections)."""
+READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
+"""From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (number, bytes read, wanted);
+(id, connections)."""
 
 FINISHED, SKIPPED, FAILED = 0, 1, 2
 """How a task ended, as the journal stores it."""
@@ -49,12 +51,13 @@ class Terms(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One object to fetch; `id` comes back in the reports."""
+    """One object to fetch; `id` comes back in the reports. `expected`: size and digests, where the job knows them."""
 
     id: int
     number: int
     name: str
     link: str
+    expected: tuple[int | None, Sequence[tuple[str, str]]] | None = None
 
 
 class Ended(NamedTuple):
@@ -67,13 +70,18 @@ class Ended(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An attempt that failed; `may_pass`: trying again can help; `slows_host`: the origin is struggling."""
+    """An attempt that failed.
+
+    `may_pass`: trying again can help; `slows_host`: the origin is struggling; `got_further`: bytes were gained, and the
+    next attempt goes on from there.
+    """
 
     id: int
     text: str
     may_pass: bool
     slows_host: bool = False
     retry_after_seconds: float | None = None
+    got_further: bool = False
 
 
 class Moved(NamedTuple):

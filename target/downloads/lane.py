@@ -108,6 +108,12 @@ class Lane:
         else:
             done()
 
+    def forget(self, share: Share) -> None:
+        """The share has ended: what its failed tasks have left half-fetched goes; any thread."""
+        if self._thread.is_alive():
+            self._requests.append(lambda: self._forget(share))
+            self.wake()
+
     def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         """Tell the carrier, and those after it, what is never an origin; any thread."""
         denied = sorted(endpoints)
@@ -211,6 +217,10 @@ class Lane:
             )
         return None
 
+    def _forget(self, share: Share) -> None:
+        if self._told.pop(share.number, None) is not None:
+            self._handle.send(messages.FORGET, share.number)
+
     def _forget_stopped(self) -> None:
         busy = {task.share.number for task in self._fetching.values()}
         for number in [number for number, share in self._told.items() if share.is_stopped and number not in busy]:
@@ -234,6 +244,8 @@ class Lane:
                 self._grant(*content)
             case messages.CANCELLED:
                 self._cancelled(content[0])
+            case messages.BORROW:
+                self._lend(*content)
             case messages.UNUSABLE:
                 _log.error("lane.mountpath_refused", lane=self._number, error=content[0])
 
@@ -275,6 +287,8 @@ class Lane:
         self._retry_or_fail(task, failure)
 
     def _retry_or_fail(self, task: Task, failure: Failure) -> None:
+        if failure.got_further:
+            task.attempt = 1
         delay = self._settings.retry.delay(task.attempt, failure, self._random.random())
         if delay is not None:
             self._scheduler.retry(task, clock.monotonic() + delay)
@@ -288,6 +302,11 @@ class Lane:
         granted = share.budget.take(wanted_bytes)
         if granted:
             self._handle.send(messages.GRANT, number, granted)
+
+    def _lend(self, order_id: int, wanted: int) -> None:
+        task = self._fetching.get(order_id)
+        if task is not None:
+            self._handle.send(messages.LEND, order_id, self._scheduler.lend(task, wanted, clock.monotonic()))
 
     def _deny(self, endpoints: Sequence[tuple[str, int]]) -> None:
         self._denied = endpoints

@@ -107,30 +107,40 @@ class Scheduler:
     ) -> None:
         """Give back a task's connection; `went_well` is False when the host struggled. `take` must follow."""
         with self._lock:
-            host = self._hosts[task.origin]
-            host.active -= 1
-            task.share.active -= 1
+            host = self._give_back(task)
             if went_well:
                 host.succeeded()
             else:
                 host.struggled(now, retry_after_seconds)
                 if host.blocked_until > now:
                     self._blocked.add(task.origin)
-            freed = self._freed[task.lane]
-            freed.add(host)
-            freed.add(task.share)
 
     def release_all(self, tasks: Sequence[Task]) -> None:
         """Give back the connections of tasks that went well; `take` must follow."""
         with self._lock:
             for task in tasks:
-                host = self._hosts[task.origin]
-                host.active -= 1
-                task.share.active -= 1
-                host.succeeded()
-                freed = self._freed[task.lane]
-                freed.add(host)
-                freed.add(task.share)
+                self._give_back(task).succeeded()
+
+    def lend(self, task: Task, wanted: int, now: float) -> int:
+        """Let a running task have up to so many connections more, until it is released; returns how many."""
+        with self._lock:
+            host, share, lent = self._hosts[task.origin], task.share, 0
+            while lent < wanted and share.has_room and host.has_room(now):
+                host.active += 1
+                share.active += 1
+                lent += 1
+            task.extra_connections += lent
+        return lent
+
+    def _give_back(self, task: Task) -> Host:
+        host, connections = self._hosts[task.origin], 1 + task.extra_connections
+        task.extra_connections = 0
+        host.active -= connections
+        task.share.active -= connections
+        freed = self._freed[task.lane]
+        freed.add(host)
+        freed.add(task.share)
+        return host
 
     def retry(self, task: Task, due: float) -> None:
         """Queue a released task again, not before `due`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
 from typing import TypeVar
@@ -30,7 +30,11 @@ T = TypeVar("T")
 
 
 class Downloads:
-    """All shares of this target; `on_ended(job_id)` is called on the event loop when one has ended."""
+    """All shares of this target.
+
+    `keep_parts_of(jobs)` is called once, before anything is fetched, with the jobs that may go on with what is half
+    there; `on_ended(job_id)` on the event loop when a share has ended.
+    """
 
     def __init__(
         self,
@@ -40,12 +44,14 @@ class Downloads:
         recorder: Recorder,
         lanes: Sequence[Lane],
         usable_lanes: Callable[[], Mapping[int, int]],
+        keep_parts_of: Callable[[Container[str]], None],
         on_ended: Callable[[str], None],
     ) -> None:
         self._target_id = target_id
         self._journal = journal
         self._scheduler = scheduler
         self._lanes = lanes
+        self._keep_parts_of = keep_parts_of
         self._on_ended = on_ended
         self._shares: dict[str, Share] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -58,6 +64,9 @@ class Downloads:
         self._recorder.start(self._share_ended)
         for share in self._journal.start(len(self._lanes)):
             self._shares[share.id] = share
+        await asyncio.to_thread(
+            self._keep_parts_of, {share.id for share in self._shares.values() if not share.is_stopped}
+        )
         self._feeder.start()
         for lane in self._lanes:
             lane.start(self._feeder, self._wake)
@@ -140,6 +149,7 @@ class Downloads:
             lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
         )
         share.finished_ns = finished_ns
+        self._forget(share)
         self._on_ended(job_id)
 
     async def remove(self, job_id: str) -> None:
@@ -196,7 +206,12 @@ class Downloads:
         for lane in lanes:
             self._lanes[lane].wake()
 
+    def _forget(self, share: Share) -> None:
+        for lane in self._lanes:
+            lane.forget(share)
+
     def _share_ended(self, share: Share) -> None:
+        self._forget(share)
         self._loop.call_soon_threadsafe(self._on_ended, share.id)
 
     async def _write(self, work: Callable[[Connection], T], *, forgets: bool = False) -> T:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class Task:
     """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time."""
 
-    __slots__ = ("attempt", "lane", "link", "name", "origin", "position", "share", "start_ns", "waiting")
+    __slots__ = (
+        *("attempt", "extra_connections", "lane", "link", "name", "origin", "position", "share", "start_ns", "waiting"),
+    )
 
     def __init__(self, share: Share, position: int, name: str, link: str, origin: str, lane: int) -> None:
         self.share = share
@@ -24,6 +26,7 @@ class Task:
         self.origin = origin
         self.lane = lane
         self.attempt = 0
+        self.extra_connections = 0
         self.start_ns = 0
         self.waiting = False
 

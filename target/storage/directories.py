@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgpack
 
@@ -65,10 +65,10 @@ class BucketDirectory:
         finally:
             os.close(fd)
 
-    def sweep_work_files(self, prefix: str = "") -> int:
-        """Remove what a crash left half-written; returns how many. Only before their writer writes anything."""
+    def sweep(self, is_litter: Callable[[str], bool]) -> int:
+        """Remove work files that a crash has left; returns how many. Only before their writer writes anything."""
         with os.scandir(self.work_fd) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+            names = [entry.name for entry in entries if is_litter(entry.name)]
         for name in names:
             os.unlink(name, dir_fd=self.work_fd)
         return len(names)

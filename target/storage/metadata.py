@@ -19,6 +19,8 @@ ATTRIBUTE = "user.haul"
 MAX_ATTRIBUTE_BYTES = 3000
 _MAX_TRAILER_BYTES = 1 << 20
 _INLINE, _TRAILING = 1, 2
+_FEWEST_FIELDS = 12
+"""What every version of the format has; later ones have appended more."""
 NO_CUSTOM: Mapping[str, str] = MappingProxyType({})
 
 
@@ -31,7 +33,7 @@ class ObjectMetadata(NamedTuple):
 
     `checksum` is xxh64 (seed 0) as 16 hex digits; `source` a link without userinfo and query, `link_digest` the digest
     of the whole link; `grade` how strongly the bytes were verified: `user`, `source`, `size` or `none`. `name` is
-    empty where the path tells it.
+    empty where the path tells it. `digests` are the further ones that were verified, by algorithm.
     """
 
     size: int
@@ -46,10 +48,11 @@ class ObjectMetadata(NamedTuple):
     job: str = ""
     link_digest: int = 0
     name: str = ""
+    digests: Mapping[str, str] = NO_CUSTOM
 
     def pack(self) -> bytes:
         """The msgpack form."""
-        plain = (_INLINE, *self[:7], dict(self.custom), *self[8:])
+        plain = (_INLINE, *self[:7], dict(self.custom), *self[8:-1], dict(self.digests))
         packed: bytes = msgpack.packb(plain)
         return packed
 
@@ -57,7 +60,7 @@ class ObjectMetadata(NamedTuple):
     def unpack(cls, packed: bytes) -> Self:
         """Read `pack`'s form; raises Damaged. Fields that a newer version appended are ignored."""
         fields = _unpack(packed)
-        if fields[0] != _INLINE or len(fields) <= len(cls._fields):
+        if fields[0] != _INLINE or len(fields) <= _FEWEST_FIELDS:
             raise Damaged("its metadata has an unknown format")
         return cls(*fields[1 : len(cls._fields) + 1])
 

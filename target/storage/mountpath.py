@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import count
 from typing import NamedTuple
@@ -24,11 +25,12 @@ from common import failpoints, placement
 from common.clock import monotonic
 from common.errors import BucketNotFound, DiskError, DiskFailure
 from common.names import Bucket, printable
-from target.storage import directories, layout, reader
+from target.storage import directories, layout, partial, reader
 from target.storage.directories import BucketDirectory
 from target.storage.faults import disk_error
 from target.storage.kernel import DIRECTORY, READ, open_beneath, syncfs, try_open_beneath
 from target.storage.metadata import Damaged, ObjectMetadata
+from target.storage.partial import Identity, PartialFile, Place
 from target.storage.writer import ObjectWriter
 
 _MAX_MARKER_BYTES = 4096
@@ -112,7 +114,7 @@ class Mountpath:
             for bucket in directories.find_buckets(self.root):
                 directory = directories.load(self.root, bucket)
                 if directory is not None:
-                    directory.sweep_work_files(self._work_prefix)
+                    directory.sweep(lambda work: work.startswith(self._work_prefix))
                     self._buckets[bucket] = directory
         except OSError as error:
             raise self.error(error) from None
@@ -132,7 +134,7 @@ class Mountpath:
                 if directory is None:
                     self._move_to_trash(bucket)
                     continue
-                directory.sweep_work_files()
+                directory.sweep(lambda work: not work.startswith(partial.PREFIX))
                 self._buckets[bucket] = directory
             # Directories that a crashed process made may not be durable; from here on only new ones need a sync.
             self.sync()
@@ -333,6 +335,28 @@ class Mountpath:
         """A writer for one object; raises BucketNotFound as `bucket_for_writing` does, DiskError."""
         return ObjectWriter(self, self.bucket_for_writing(bucket, bucket_id), name, expected_size, digests)
 
+    def new_part(
+        self, bucket: Bucket, bucket_id: int, name: str, work: str, identity: Identity, algorithms: Iterable[str]
+    ) -> PartialFile:
+        """An empty partial file for a large object; raises as `writer` does."""
+        directory = self.bucket_for_writing(bucket, bucket_id)
+        return PartialFile.create(self, Place(directory, name, work), identity, syncs=self.syncs, algorithms=algorithms)
+
+    def left_part(
+        self, bucket: Bucket, bucket_id: int, name: str, work: str, algorithms: Iterable[str]
+    ) -> PartialFile | None:
+        """The partial file that was left under this work name, if it can be used; raises as `writer` does."""
+        directory = self.bucket_for_writing(bucket, bucket_id)
+        return partial.find(self, Place(directory, name, work), syncs=self.syncs, algorithms=algorithms)
+
+    def sweep_parts(self, jobs: Container[str]) -> None:
+        """Remove the partial files of all other jobs; only before anything is fetched. Raises DiskError."""
+        try:
+            for directory in self.buckets():
+                directory.sweep(functools.partial(_is_part_of_none, directory, jobs))
+        except OSError as error:
+            raise self.error(error) from None
+
     def _create(self, bucket: Bucket, bucket_id: int) -> BucketDirectory:
         """Build the bucket aside and rename it into place, so that a crash leaves all of it or nothing."""
         failpoints.hit("bucket.before_create")
@@ -381,6 +405,10 @@ class Mountpath:
         with contextlib.suppress(FileExistsError):
             os.mkdir(layout.TRASH, 0o700, dir_fd=self.root)
         return open_beneath(self.root, layout.TRASH, DIRECTORY)
+
+
+def _is_part_of_none(directory: BucketDirectory, jobs: Container[str], work: str) -> bool:
+    return partial.job_of(directory, work) not in jobs
 
 
 def _check_marker(content: bytes, owner: dict[str, str], expected_id: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -249,6 +249,14 @@ class Store:
                 self.destroy_bucket(bucket, known[bucket] - 1)
             elif bucket not in known and bucket_id <= last_id:
                 self.destroy_bucket(bucket, bucket_id)
+
+    def sweep_parts(self, jobs: Container[str]) -> None:
+        """Remove what was half fetched for other jobs than these, before anything is fetched; a failure is logged."""
+        for mountpath in self.usable:
+            try:
+                mountpath.sweep_parts(jobs)
+            except DiskError as error:
+                _log.error("parts.not_swept", mountpath=mountpath.id, error=error.message)
 
     def _candidates(self, bucket: Bucket, name: str) -> Iterator[Mountpath]:
         first = self.choose(placement.digest(bucket.uname + name))

@@ -8,7 +8,6 @@ file as they come. Comparing sizes and digests with what was expected is left to
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
@@ -18,6 +17,7 @@ from xxhash import xxh64
 from common import failpoints
 from common.errors import DiskError
 from target.storage import layout, metadata
+from target.storage.digests import new_digest
 from target.storage.directories import BucketDirectory
 from target.storage.kernel import READ, open_beneath, reserve
 from target.storage.metadata import ObjectMetadata
@@ -27,7 +27,6 @@ IN_MEMORY_BYTES = 1 << 20
 _FLUSH_BYTES = 256 * 1024
 _MAX_CHUNKS = 1000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_ALGORITHMS = {"md5": hashlib.md5, "sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 class Disk(Protocol):
@@ -114,15 +113,13 @@ class ObjectWriter:
         expected_size: int | None = None,
         digests: Sequence[str] = (),
     ) -> None:
-        """`digests` names further algorithms (md5, sha1, sha256, sha512) to compute in the same pass."""
+        """`digests` names further algorithms (`digests.KNOWN`) to compute in the same pass."""
         self.size = 0
         self._disk = disk
         self._directory = directory
         self._name = name
         self._expected = expected_size or 0
-        self._digests: dict[str, Any] = {
-            algorithm: _ALGORITHMS[algorithm](usedforsecurity=False) for algorithm in digests
-        }
+        self._digests: dict[str, Any] = {algorithm: new_digest(algorithm) for algorithm in digests} if digests else {}
         self._hash = xxh64()
         self._hashed = 0
         self._chunks: list[bytes] = []

@@ -15,11 +15,14 @@ import pycurl
 from common.errors import Retry
 from common.links import redact
 from common.names import printable
-from target.transfer.request import FetchError, ResponseHead
+from target.transfer.request import FetchError, Part, ResponseHead
+from target.transfer.verification import content_range
 
 RETRY_AFTER_CAP_SECONDS = 300.0
 COMPLETE_STATUSES = frozenset({200, 203})
 """Answers whose body is the object."""
+PART_STATUSES = COMPLETE_STATUSES | {206}
+"""… or the part of it that was asked for."""
 # libcurl error codes that pycurl has no names for
 _E_WEIRD_SERVER_REPLY = 8
 _E_HTTP2_STREAM = 92
@@ -89,7 +92,9 @@ def curl_failure(url: str, code: int, message: str = "", os_errno: int = 0) -> F
     return FetchError(row.kind, _failed(url, text), retry=row.retry)
 
 
-def answer_failure(url: str, head: ResponseHead, *, conditional: bool, now_unix: float) -> FetchError | None:
+def answer_failure(
+    url: str, head: ResponseHead, *, conditional: bool, now_unix: float, part: Part | None = None
+) -> FetchError | None:
     """What is wrong with a complete answer, None when it is what was asked for.
 
     `url` is the link of the job, not where redirects led.
@@ -97,6 +102,8 @@ def answer_failure(url: str, head: ResponseHead, *, conditional: bool, now_unix:
     status = head.status
     if status in COMPLETE_STATUSES or (status == 304 and conditional):
         return None
+    if status == 206 and part is not None:
+        return range_refusal(url, head, part)
     if status in _UNASKED:
         return FetchError("protocol", _failed(url, _UNASKED[status]), retry=Retry.NEVER, http_status=status)
     text = f"{redact(url)} does not exist" if status == 404 else _failed(url, f"status {status}")
@@ -122,8 +129,21 @@ def egress_blocked(url: str, ip: str, reason: str) -> FetchError:
     return FetchError("egress", _failed(url, f"egress blocked: {ip} ({reason})"), retry=Retry.NEVER)
 
 
-def body_refusal(url: str, head: ResponseHead, max_object_bytes: int | None) -> FetchError | None:
-    """Why a body is not even begun, by the length that its head announces."""
+def range_refusal(url: str, head: ResponseHead, part: Part) -> FetchError | None:
+    """What is wrong with a 206: it must have exactly the bytes that were asked for, of an object of the same size."""
+    told = content_range(head.headers.get("content-range", ""))
+    if told is None or told[:2] != (part.start, part.end) or told[2] not in (None, part.size):
+        text = f"asked for bytes {part.start}-{part.end - 1} of {part.size}, got others"
+        return FetchError("range", _failed(url, text), retry=Retry.LATER)
+    return None
+
+
+def body_refusal(
+    url: str, head: ResponseHead, max_object_bytes: int | None, part: Part | None = None
+) -> FetchError | None:
+    """Why a body is not even begun, by the length or the range that its head announces."""
+    if head.status == 206 and part is not None:
+        return range_refusal(url, head, part)
     length = head.content_length or 0
     if length > _MAX_LENGTH_BYTES:
         return FetchError(_PROTOCOL.kind, _failed(url, _PROTOCOL.text), retry=_PROTOCOL.retry)

@@ -25,10 +25,21 @@ class Meter(Protocol):
         """0 when reading is allowed, else the seconds after which to ask again."""
 
 
+class Part(NamedTuple):
+    """The bytes from `start` to before `end` of an object of `size` bytes, as long as it is what `validator` says."""
+
+    start: int
+    end: int
+    size: int
+    validator: str
+
+
 class FetchRequest(NamedTuple):
-    """One attempt at one object.
+    """One attempt at one object, or at a part of it.
 
     `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
+    For a `part` the answer is 206 with exactly these bytes, or 200 with another version or from a server that ignores
+    ranges: whole, from its beginning.
     """
 
     url: str
@@ -36,6 +47,7 @@ class FetchRequest(NamedTuple):
     conditional: tuple[str, ...] = ()
     timeout_seconds: float = 0.0
     budget: Meter | None = None
+    part: Part | None = None
 
 
 class ResponseHead(NamedTuple):
@@ -61,12 +73,19 @@ class Sink(Protocol):
     def write(self, chunk: bytes, /) -> object: ...
 
 
+class Enough(HaulError):
+    """Raised by a sink that wants no more: the fetch ends at once, with this as its result."""
+
+
 SinkFactory = Callable[[ResponseHead], Sink]
-"""Called once, when a 200 is there; it must not call the engine, and may refuse by a HaulError as `Sink.write` may."""
+"""Called once, when a 200 (or the 206 of a part) is there.
+
+It must not call the engine, and may refuse by a HaulError as `Sink.write` may.
+"""
 
 
 class Receipt(NamedTuple):
-    """A fetch that went well: 200 with the whole body in the sink, or 304 with no sink made."""
+    """A fetch that went well: 200 (206 for a part) with the whole body in the sink, or 304 with no sink made."""
 
     status: int
     size_bytes: int

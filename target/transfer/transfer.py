@@ -19,6 +19,7 @@ from target.transfer.heads import parse_head
 from target.transfer.request import (
     FetchError,
     FetchRequest,
+    Part,
     Progress,
     Receipt,
     ResponseHead,
@@ -64,7 +65,8 @@ class Transfer:
         self._trusted = True
         self._redirects = 0
         self.progress = Progress(started_at=monotonic())
-        if request.headers or request.conditional:
+        self._own_lines = request.conditional if request.part is None else _range_lines(request.part)
+        if request.headers or self._own_lines:
             _check_lines(request)
         self._set_buffer()
         self._begin_hop(request.url)
@@ -127,7 +129,7 @@ class Transfer:
     def _set_buffer(self) -> None:
         wanted = self._settings.buffer_bytes
         if self.request.budget:
-            second = int(self.request.budget.bytes_per_second)
+            second = int(min(self.request.budget.bytes_per_second, wanted))
             # a power of two, so that a slowly changing rate does not reallocate
             wanted = min(wanted, max(MIN_BUFFER_BYTES, 1 << max(0, second.bit_length() - 1)))
         if wanted != self._buffer_bytes:
@@ -144,7 +146,7 @@ class Transfer:
         self._refused_address = None
         self._dialled = False
         self.progress.begin_hop(monotonic())
-        lines = self.request.conditional
+        lines = self._own_lines
         if self._trusted and self.request.headers:
             lines = tuple(map(_curl_line, self.request.headers)) + lines
         if lines != self._header_lines:
@@ -197,9 +199,9 @@ class Transfer:
         """The sink for the body that begins, None for a body that nobody wants."""
         head = self._read_head()
         self.progress.head_complete = True
-        if head is None or head.status not in outcomes.COMPLETE_STATUSES:
+        if head is None or head.status not in self._wanted_statuses():
             return None
-        refusal = outcomes.body_refusal(self.request.url, head, self._settings.max_object_bytes)
+        refusal = outcomes.body_refusal(self.request.url, head, self._settings.max_object_bytes, self.request.part)
         if refusal:
             raise refusal
         self._sink = self._sink_factory(head)
@@ -220,13 +222,17 @@ class Transfer:
         if self._failure:
             return self._failure
         head = self._read_head()
-        if head is None or (code and head.status in outcomes.COMPLETE_STATUSES):
+        if head is None or (code and head.status in self._wanted_statuses()):
             return self._curl_failure(code, message)
         if head.status in redirects.STATUSES and "location" in head.headers:
             self._follow(head.headers["location"])
             return None
         failure = outcomes.answer_failure(
-            self.request.url, head, conditional=bool(self.request.conditional), now_unix=unix_ns() / 1e9
+            self.request.url,
+            head,
+            conditional=bool(self.request.conditional),
+            now_unix=unix_ns() / 1e9,
+            part=self.request.part,
         )
         return failure or self._receipt(head)
 
@@ -238,7 +244,10 @@ class Transfer:
         received = self.progress.received_bytes
         if head.content_length not in {None, received}:
             return self._curl_failure(pycurl.E_PARTIAL_FILE, "")
-        return Receipt(200, received, head)
+        return Receipt(head.status, received, head)
+
+    def _wanted_statuses(self) -> frozenset[int]:
+        return outcomes.COMPLETE_STATUSES if self.request.part is None else outcomes.PART_STATUSES
 
     def _curl_failure(self, code: int, message: str) -> FetchError:
         if self._refused_address and not self._dialled:
@@ -255,8 +264,14 @@ class Transfer:
         self._begin_hop(hop.url)
 
 
+def _range_lines(part: Part | None) -> tuple[str, ...]:
+    if part is None:
+        return ()
+    return (f"Range: bytes={part.start}-{part.end - 1}", f"If-Range: {part.validator}")
+
+
 def _check_lines(request: FetchRequest) -> None:
-    for line in (*request.headers, *request.conditional):
+    for line in (*request.headers, *request.conditional, *_range_lines(request.part)):
         if not line.isascii() or any(character in line for character in "\r\n\0") or ":" not in line:
             raise outcomes.invalid_request(request.url, "a header of the job is not valid")
 
