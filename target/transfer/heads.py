@@ -5,6 +5,7 @@ Which heads are acceptable is left to `outcomes`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from target.transfer.request import ResponseHead
@@ -37,6 +38,10 @@ class HeaderFields(Mapping[str, str]):
             values.append(self._raw[begin : end if end >= 0 else None].decode("latin-1").strip())
             position = self._lowered.find(key, begin)
         return values[0] if len(values) == 1 else ", ".join(values)
+
+    def mention(self, names: re.Pattern[bytes]) -> bool:
+        """Whether `names` matches anywhere in the lower-case head: one look instead of one for each name."""
+        return names.search(self._lowered) is not None
 
     def __contains__(self, name: object) -> bool:
         return f"\n{name}:".encode("latin-1", "replace") in self._lowered

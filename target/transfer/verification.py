@@ -11,12 +11,14 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from target.transfer.heads import HeaderFields
 from target.transfer.request import ResponseHead
 
 HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "crc32c": 8, "xxh64": 16}
 _SETTLED_SECONDS = 60
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z", re.ASCII | re.IGNORECASE)
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"\Z')
+_TELLING = re.compile(rb"\n(?:x-goog-hash|x-amz-|repr-digest|digest|content-md5)")
 _DIGEST_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512", "crc32c": "crc32c"}
 _AMAZON = {"x-amz-checksum-sha256": "sha256", "x-amz-checksum-sha1": "sha1", "x-amz-checksum-crc32c": "crc32c"}
 
@@ -54,12 +56,14 @@ def known_digests(head: ResponseHead) -> dict[str, str]:
     """
     headers = head.headers
     found: dict[str, str] = {}
+    if isinstance(headers, HeaderFields) and not headers.mention(_TELLING):
+        return found
     stored_encoding = headers.get("x-goog-stored-content-encoding", "identity")
     transcoded = stored_encoding not in ("identity", headers.get("content-encoding", "identity"))
     for part in () if transcoded else headers.get("x-goog-hash", "").split(","):
         algorithm, _, value = part.strip().partition("=")
         _keep(found, algorithm.lower(), value)
-    for name, algorithm in _AMAZON.items():
+    for name, algorithm in _AMAZON.items() if head.status != 206 else ():
         if "-" not in headers.get(name, "-"):
             _keep(found, algorithm, headers[name])
     for part in headers.get("repr-digest", "").split(","):
