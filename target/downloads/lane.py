@@ -33,6 +33,8 @@ from target.downloads.task import Result, Task
 from target.storage.mountpath import Mountpath
 
 _IDLE_SECONDS = 60.0
+_SILENCE_SECONDS = 3.0
+"""A carrier that fetches says something every half second; one that does not hangs, most likely on its disk."""
 _log = structlog.get_logger("target.lane")
 
 
@@ -73,6 +75,7 @@ class Lane:
         self._fetching: dict[int, Task] = {}
         self._committing: dict[int, Task] = {}
         self._progress: dict[int, tuple[int, int]] = {}
+        self._heard_at = 0.0
         self._denied: Sequence[tuple[str, int]] = ()
         self._requests: deque[Callable[[], object]] = deque()
         self._cancelling: list[tuple[Share, Callable[[], object]]] = []
@@ -138,9 +141,9 @@ class Lane:
                 if self._handle.is_alive:
                     self._order()
                 self._handle.flush()
-                due = self._scheduler.next_due(self._number, clock.monotonic())
-                self._handle.wait(_IDLE_SECONDS if due is None else min(due, _IDLE_SECONDS))
+                self._handle.wait(self._wait_seconds())
                 self._take_in(self._handle.receive())
+                self._notice_silence()
             self._take_in(self._handle.farewell())
         except Exception:
             _log.exception("lane.died", lane=self._number)
@@ -148,16 +151,22 @@ class Lane:
         finally:
             self._handle.close()
 
+    def _wait_seconds(self) -> float:
+        due = self._scheduler.next_due(self._number, clock.monotonic())
+        return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if self._fetching else _IDLE_SECONDS)
+
+    def _notice_silence(self) -> None:
+        """A carrier that hangs must not keep the others from the hosts that it is connected to."""
+        if clock.monotonic() >= self._heard_at + _SILENCE_SECONDS and self._fetching:
+            lanes = self._scheduler.write_off(self._fetching.values(), self._number, clock.monotonic())
+            if lanes:
+                _log.warning("lane.carrier_silent", lane=self._number, fetching=len(self._fetching))
+                self._wake_lanes(lanes)
+
     def _greeting(self) -> Greeting:
-        mountpath, settings = self._mountpath, self._settings
-        return Greeting(
-            mountpath.path,
-            mountpath.id,
-            mountpath.durability.value,
-            settings.allow_origins,
-            settings.ca_file,
-            os.getpid(),
-        )
+        path, settings = self._mountpath, self._settings
+        how = (path.durability.value, settings.allow_origins, settings.ca_file)
+        return Greeting(path.path, path.id, *how, os.getpid())
 
     def _do_requests(self) -> None:
         while self._requests:
@@ -172,6 +181,8 @@ class Lane:
             self._wake_lanes(lanes)
         if not tasks:
             return
+        if not self._fetching:
+            self._heard_at = clock.monotonic()
         orders = []
         shares = {task.share for task in tasks}
         refusals = {share: self._refusal(share) for share in shares}
@@ -231,6 +242,7 @@ class Lane:
         was_alive = self._handle.is_alive
         for kind, *content in received:
             self._take_in_one(kind, content)
+            self._heard_at = clock.monotonic()
         if was_alive and not self._handle.is_alive and not self._stopping:
             self._carrier_died()
 

@@ -129,14 +129,26 @@ class Scheduler:
                 host.active += 1
                 share.active += 1
                 lent += 1
-            task.extra_connections += lent
+            task.connections += lent
         return lent
 
+    def write_off(self, tasks: Iterable[Task], lane: int, now: float) -> set[int]:
+        """Nothing is heard of these tasks any more: do not let them keep others from their hosts. Lanes to wake."""
+        with self._lock:
+            for task in tasks:
+                if task.connections and not task.is_written_off:
+                    task.is_written_off = True
+                    host = self._hosts[task.origin]
+                    host.active -= task.connections
+                    self._freed[lane].add(host)
+            return self._lanes_to_wake(lane, now)
+
     def _give_back(self, task: Task) -> Host:
-        host, connections = self._hosts[task.origin], 1 + task.extra_connections
-        task.extra_connections = 0
-        host.active -= connections
+        host, connections = self._hosts[task.origin], task.connections
+        if not task.is_written_off:
+            host.active -= connections
         task.share.active -= connections
+        task.connections, task.is_written_off = 0, False
         freed = self._freed[task.lane]
         freed.add(host)
         freed.add(task.share)
@@ -198,7 +210,9 @@ class Scheduler:
                 host.active += 1
                 share.active += 1
                 share.queued[lane] -= 1
-                return queue.pop(origin)
+                task = queue.pop(origin)
+                task.connections = 1
+                return task
             host.starved.add(lane)
             queue.turns.rotate(-1)
         return None

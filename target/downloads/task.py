@@ -15,7 +15,18 @@ class Task:
     """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time."""
 
     __slots__ = (
-        *("attempt", "extra_connections", "lane", "link", "name", "origin", "position", "share", "start_ns", "waiting"),
+        *(
+            "attempt",
+            "connections",
+            "is_written_off",
+            "lane",
+            "link",
+            "name",
+            "origin",
+            "position",
+            "share",
+            "start_ns",
+        ),
     )
 
     def __init__(self, share: Share, position: int, name: str, link: str, origin: str, lane: int) -> None:
@@ -26,9 +37,9 @@ class Task:
         self.origin = origin
         self.lane = lane
         self.attempt = 0
-        self.extra_connections = 0
+        self.connections = 0
+        self.is_written_off = False
         self.start_ns = 0
-        self.waiting = False
 
     def __repr__(self) -> str:
         return f"<Task {self.share.id}#{self.position} {self.name!r} attempt {self.attempt}>"
