@@ -13,16 +13,18 @@ from typing import Any, NamedTuple, Self
 
 import msgpack
 
+from common.expectation import Expectation
 from common.links import without_secrets
 from common.names import Bucket
 
 
 class TaskSpec(NamedTuple):
-    """One object of a job: its position in the whole job, its name and the link it comes from."""
+    """One object of a job: its position in the whole job, its name, the link it comes from, what is known of it."""
 
     position: int
     name: str
     link: str
+    expected: Expectation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from common.clustermap import ClusterMap, Node, NoTargets
 from common.placement import digests, owners
-from common.shares import JobSpec
+from common.shares import JobSpec, TaskSpec
 from proxy.downloads.requests import DownloadRequest
 from proxy.downloads.tasks import RangeTasks, TaskList
 
 BATCH_TASKS = 5_000
-Batch = list[tuple[int, str, str]]
+Batch = list[TaskSpec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,13 @@ class Share:
         if self.tasks is None or self.positions is None:
             yield []
             return
-        names, links = self.tasks.names, self.tasks.links
+        names, links, expected = self.tasks.names, self.tasks.links, self.tasks.expected
         for begin in range(0, len(self.positions), BATCH_TASKS):
             block = self.positions[begin : begin + BATCH_TASKS].tolist()
-            yield [(position, names[position], links[position]) for position in block]
+            yield [
+                TaskSpec(position, names[position], links[position], expected.get(names[position]))
+                for position in block
+            ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ else goes the long way through `common.names` and `common.links`. Sources: wire.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import InvalidName, InvalidRequest
+from common.expectation import FIELDS, Expectation, parse_expectation
 from common.links import complete_link, redact
 from common.names import basename_of_link, join_subdir, normalize_object_name, printable
 from common.template import Template, first_collision, name_of, parse_template
@@ -21,6 +22,7 @@ _ORDINARY_LINK = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?/[!-\[\]-~
 _ORDINARY_NAME = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]{0,254}(?:/[A-Za-z0-9_\-][A-Za-z0-9_.\-]{0,254}){0,40}\Z")
 _ESCAPE_WITH_RANGE = re.compile(r"%[0-9A-Fa-f]?\{")
 _WHAT = "invalid download request"
+_ENTRY_FIELDS = FIELDS | {"link", "url", "name"}
 NO_NAME = "can not extract a valid 'object_name' from the provided download 'link'"
 
 
@@ -30,6 +32,8 @@ class TaskList:
 
     names: list[str]
     links: list[str] = field(repr=False)
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
+    """What the job knows of some of its objects, by name."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,8 +59,9 @@ def single_task(fields: dict[str, Any]) -> tuple[TaskList, str]:
         name = _basename(link)
         if not name:
             raise InvalidRequest(NO_NAME)
-    complete = complete_link(link)
-    return TaskList([normalize_object_name(name)], [complete]), shown_link(link, complete)
+    complete, name = complete_link(link), normalize_object_name(name)
+    expected = parse_expectation(fields, _WHAT)
+    return TaskList([name], [complete], {name: expected} if expected else {}), shown_link(link, complete)
 
 
 def multi_tasks(objects: object) -> TaskList:
@@ -64,12 +69,16 @@ def multi_tasks(objects: object) -> TaskList:
     if objects is None:
         raise InvalidRequest("body should not be empty")
     if isinstance(objects, RepeatedKeys):
-        return _collect(objects.pairs)
+        return collect(objects.pairs)
     if isinstance(objects, dict):
-        return _collect(objects.items())
+        return collect(objects.items())
     if isinstance(objects, list):
-        return _collect(_named(link) for link in objects)
+        return collect(_named(entry) for entry in objects)
     raise InvalidRequest(f"JSON body should be map (string -> string) or array of strings, found: {type_name(objects)}")
+
+
+Entry = tuple[str, object]
+"""An object's name, and its link or a map with the link and what is known of the object."""
 
 
 def range_tasks(fields: dict[str, Any]) -> tuple[RangeTasks, str]:
@@ -110,27 +119,58 @@ def _basename(link: str) -> str:
     return basename_of_link(path) if rest.partition("/")[2].strip("/") else ""
 
 
-def _named(link: object) -> tuple[str, object]:
+def _named(entry: object) -> Entry:
+    if isinstance(entry, dict):
+        link: object = _link_of(entry, "an entry of 'objects'")
+        name = entry.get("name", "")
+        if not isinstance(name, str):
+            raise InvalidRequest(f"an entry of 'objects': 'name' must be a string, found: {type_name(name)}")
+    else:
+        link, name = entry, ""
     if not isinstance(link, str):
         raise InvalidRequest(f"expected download link to be a string, got: {type_name(link)}")
-    name = _basename(link)
+    name = name or _basename(link)
     if not name:
         raise InvalidRequest(f'failed to extract object name from the download "{redact(link)}"')
-    return name, link
+    return name, entry
 
 
-def _collect(entries: Iterable[tuple[str, object]]) -> TaskList:
-    """Check all entries and sort them by name; an entry that is there twice counts once."""
+def _link_of(entry: dict[str, object], where: str) -> str:
+    unknown = entry.keys() - _ENTRY_FIELDS
+    if unknown:
+        known = ", ".join(sorted(_ENTRY_FIELDS))
+        raise InvalidRequest(f"{where} has an unknown field '{printable(min(unknown), 40)}' (known are {known})")
+    link = entry.get("link", entry.get("url"))
+    if not isinstance(link, str) or ("link" in entry and "url" in entry):
+        raise InvalidRequest(f"{where} must have one 'link' or 'url', a string")
+    return link
+
+
+def collect(entries: Iterable[Entry]) -> TaskList:
+    """Check all entries and sort them by name; an entry that is there twice counts once. Raises InvalidRequest."""
     links: dict[str, str] = {}
-    for given_name, given_link in entries:
-        if not isinstance(given_link, str):
-            raise InvalidRequest(f"values in map should be strings, found: {type_name(given_link)}")
+    expectations: dict[str, Expectation] = {}
+    for given_name, given in entries:
+        given_link = given
+        if isinstance(given, dict):
+            where = f'object "{printable(given_name)}"'
+            given_link = _link_of(given, where)
+        elif not isinstance(given, str):
+            raise InvalidRequest(f"values in map should be strings, found: {type_name(given)}")
+        assert isinstance(given_link, str)
         name = given_name if _ORDINARY_NAME.match(given_name) else _normalized(given_name)
         link = given_link if _ORDINARY_LINK.match(given_link) else _completed(given_link)
         if links.setdefault(name, link) != link:
             raise _collision(name, links[name], link)
+        if isinstance(given, dict):
+            _expect(expectations, name, parse_expectation(given, where))
     names = sorted(links)
-    return TaskList(names, [links[name] for name in names])
+    return TaskList(names, [links[name] for name in names], expectations)
+
+
+def _expect(expectations: dict[str, Expectation], name: str, expected: Expectation | None) -> None:
+    if expected is not None and expectations.setdefault(name, expected) != expected:
+        raise InvalidRequest(f'object "{printable(name)}" is there twice, with different sizes or digests')
 
 
 def _normalized(name: str) -> str:

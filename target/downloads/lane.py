@@ -197,7 +197,7 @@ class Lane:
                 self._failed(refusal._replace(id=order_id))
                 self.wake()
             else:
-                orders.append(Order(order_id, task.share.number, task.name, task.link))
+                orders.append(Order(order_id, task.share.number, task.name, task.link, task.expected))
         if orders:
             self._handle.send(messages.FETCH, orders)
         for share in shares:
@@ -211,7 +211,6 @@ class Lane:
         except HaulError as error:
             return failure_of(0, error)
         if share.number not in self._told:
-            self._forget_stopped()
             self._told[share.number] = share
             self._handle.send(
                 messages.TERMS,
@@ -231,12 +230,6 @@ class Lane:
     def _forget(self, share: Share) -> None:
         if self._told.pop(share.number, None) is not None:
             self._handle.send(messages.FORGET, share.number)
-
-    def _forget_stopped(self) -> None:
-        busy = {task.share.number for task in self._fetching.values()}
-        for number in [number for number, share in self._told.items() if share.is_stopped and number not in busy]:
-            del self._told[number]
-            self._handle.send(messages.FORGET, number)
 
     def _take_in(self, received: Iterable[tuple[Any, ...]]) -> None:
         was_alive = self._handle.is_alive

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.expectation import Expectation
+
 if TYPE_CHECKING:
     from target.downloads.share import Share
 
@@ -15,27 +17,27 @@ class Task:
     """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time."""
 
     __slots__ = (
-        *(
-            "attempt",
-            "connections",
-            "is_written_off",
-            "lane",
-            "link",
-            "name",
-            "origin",
-            "position",
-            "share",
-            "start_ns",
-        ),
+        *("attempt", "connections", "expected", "is_written_off", "lane", "link", "name", "origin", "position"),
+        *("share", "start_ns"),
     )
 
-    def __init__(self, share: Share, position: int, name: str, link: str, origin: str, lane: int) -> None:
+    def __init__(
+        self,
+        share: Share,
+        position: int,
+        name: str,
+        link: str,
+        origin: str,
+        lane: int,
+        expected: Expectation | None = None,
+    ) -> None:
         self.share = share
         self.position = position
         self.name = name
         self.link = link
         self.origin = origin
         self.lane = lane
+        self.expected = expected
         self.attempt = 0
         self.connections = 0
         self.is_written_off = False

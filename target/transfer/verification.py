@@ -11,10 +11,10 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from common.expectation import HEX_LENGTHS
 from target.transfer.heads import HeaderFields
 from target.transfer.request import ResponseHead
 
-HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "crc32c": 8, "xxh64": 16}
 _SETTLED_SECONDS = 60
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z", re.ASCII | re.IGNORECASE)
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"\Z')

@@ -193,3 +193,44 @@ def test_a_digest_of_the_origin_is_checked(size_bytes: int, tmp_path: Path) -> N
 
 def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 12 * MIB])
+def test_what_the_job_expects_is_checked(size_bytes: int, tmp_path: Path) -> None:
+    data = content(size_bytes)
+    sha, wrong = hashlib.sha256(data).hexdigest(), hashlib.sha256(b"other").hexdigest()
+    with Origin() as origin, Cluster(tmp_path, targets=2, mountpaths=1) as cluster:
+        link = origin.put("/x", data)
+        objects = {
+            "right": {"link": link, "size": size_bytes, "sha256": sha.upper(), "md5": hashlib.md5(data).hexdigest()},
+            "wrong digest": {"link": link, "sha256": wrong},
+            "wrong size": {"url": link, "size": size_bytes + 1},
+            "plain": link,
+        }
+        status = cluster.api.finished(cluster.api.download(type="multi", objects=objects))
+        assert (status["finished_cnt"], status["error_cnt"]) == (2, 2)
+        errors = {error["name"]: error["error"] for error in status["download_errors"]}
+        assert sha in errors["wrong digest"]
+        assert wrong in errors["wrong digest"]
+        assert f"size is {size_bytes}" in errors["wrong size"]
+        assert {entry["name"] for entry in cluster.api.list("b")} == {"right", "plain"}
+        asked = origin.count("/x")
+        again = cluster.api.finished(cluster.api.download(type="multi", objects={"right": objects["right"]}))
+        assert (again["skipped_cnt"], origin.count("/x")) == (1, asked)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({"link": "http://x/y", "sha257": "00"}, "sha257"),
+        ({"size": 5}, "link"),
+        ({"link": "http://x/y", "url": "http://x/y"}, "link"),
+        ({"link": "http://x/y", "md5": "zz"}, "md5"),
+    ],
+)
+def test_an_entry_that_cannot_be_right_is_refused(entry: dict[str, object], complaint: str, cluster: Cluster) -> None:
+    body = {"type": "multi", "bucket": {"name": "b"}, "objects": {"named": entry}}
+    response = cluster.api.call("POST", "/v1/download", body)
+    assert response.status_code == 400
+    assert complaint in response.json()["message"]
+    assert '"named' in response.json()["message"]

@@ -155,7 +155,7 @@ class StandIn:
     def _run(self, share: Share) -> None:
         now = share.started_ns = clock.unix_ns()
         share.state = "running"
-        for position, name, link in share.tasks(self.node.id):
+        for position, name, link, *_ in share.tasks(self.node.id):
             progress = TaskProgress(position, name, 0, 0, now, now)
             if "/slow/" in link or share.spec.bytes_per_hour:
                 share.current.append(progress._replace(downloaded=512, total=1024, end_ns=0))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.expectation import HEX_LENGTHS
 from target.transfer.request import ResponseHead
-from target.transfer.verification import HEX_LENGTHS, content_range, known_digests, strong_validator
+from target.transfer.verification import content_range, known_digests, strong_validator
 
 BODY = b"what it is"
 MD5, SHA = hashlib.md5(BODY).digest(), hashlib.sha256(BODY).digest()
