@@ -36,11 +36,32 @@ class Node:
     pid: int
 
     def peak_rss_bytes(self) -> int:
-        """The most memory that it ever had resident."""
-        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-        raise BenchError(f"{self.id} has no memory figures: it is not running any more")
+        """The most memory that the largest of its processes ever had resident."""
+        return max(_kernel_figure(pid, "status", "VmHWM:") for pid in _family(self.pid))
+
+    def own_bytes(self) -> int:
+        """Memory of all its processes now; what they share is counted once."""
+        return sum(_kernel_figure(pid, "smaps_rollup", "Pss:") for pid in _family(self.pid))
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    family = [pid]
+    for member in family:
+        family += children.get(member, [])
+    return family
+
+
+def _kernel_figure(pid: int, file: str, name: str) -> int:
+    for line in Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) << 10
+    raise BenchError(f"process {pid} has no memory figures: it is not running any more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bench.client import HaulClient, JobRun, range_job
 from bench.cluster import running_cluster
@@ -85,14 +86,19 @@ def flat(
 
 
 def haul_range(template: str, count: int, warm_link: str, durability: str = "power-loss") -> Callable[[Path], Sample]:
-    """Haul with one target of four mountpaths: a range job from POST to its finished_time, on a new cluster."""
+    """`haul` with a range job."""
+    return haul(range_job("bench", template), count, warm_link, durability)
+
+
+def haul(job: dict[str, Any], count: int, warm_link: str, durability: str = "power-loss") -> Callable[[Path], Sample]:
+    """Haul with one target of four mountpaths: a job from POST to its finished_time, on a new cluster."""
 
     def take(directory: Path) -> Sample:
         with (
             running_cluster(directory, durability=durability, warm_link=warm_link) as cluster,
             HaulClient(cluster.endpoint) as client,
         ):
-            run = client.run_job(range_job("bench", template), timeout_seconds=_JOB_SECONDS, poll_seconds=_POLL_SECONDS)
+            run = client.run_job(job, timeout_seconds=_JOB_SECONDS, poll_seconds=_POLL_SECONDS)
         return job_sample(run, count)
 
     return take

@@ -15,6 +15,9 @@ from bench.processes import Service, accepts, free_port, tool
 
 SAME_PREFIX = "same"
 """Every name under `/same/` is answered with the file `same.bin`: an origin of any number of objects."""
+CAPPED_PREFIX = "capped"
+"""Files below `/capped/` come at CAPPED_RATE_BYTES a second over each connection."""
+CAPPED_RATE_BYTES = 16 << 20
 
 _NGINX = """\
 user {user} {group};
@@ -40,6 +43,7 @@ http {{
     listen 127.0.0.1:{port} backlog=1024;
     root {root};
     location /{same}/ {{ rewrite ^ /same.bin break; }}
+    location /{capped}/ {{ limit_rate {capped_rate}; }}
   }}
 }}
 """
@@ -60,7 +64,17 @@ def nginx(root: Path, state: Path) -> Iterator[Origin]:
     group = grp.getgrgid(os.getegid()).gr_name
     configuration = state / "nginx.conf"
     configuration.write_text(
-        _NGINX.format(user=user, group=group, state=state, port=port, root=root, same=SAME_PREFIX), encoding="utf-8"
+        _NGINX.format(
+            user=user,
+            group=group,
+            state=state,
+            port=port,
+            root=root,
+            same=SAME_PREFIX,
+            capped=CAPPED_PREFIX,
+            capped_rate=CAPPED_RATE_BYTES,
+        ),
+        encoding="utf-8",
     )
     command = [program, "-p", str(state), "-c", str(configuration), "-e", str(state / "error.log")]
     with Service(command, lambda: accepts(port), state / "nginx.out"):

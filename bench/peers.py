@@ -46,6 +46,23 @@ def aria2(links: Sequence[str], directory: Path, parallel: int) -> Sample:
     return _download("aria2c", command, directory, len(links))
 
 
+def aria2_split(link: str, directory: Path, connections: int) -> Sample:
+    """`aria2c -xN -sN` for one object, from its start."""
+    command = [tool("aria2c"), "--no-conf", "--quiet", f"-x{connections}", f"-s{connections}", "-k1M"]
+    command += ["--file-allocation=none", "--summary-interval=0", "-d", str(directory), link]
+    return _download("aria2c", command, directory, 1)
+
+
+def curl_heads(links: Sequence[str], directory: Path, parallel: int) -> Sample:
+    """`curl -Z -I --parallel-max N`: the head of every link."""
+    listing = directory / "links.curl"
+    listing.write_text("".join(f'url = "{link}"\noutput = "/dev/null"\n' for link in links), encoding="utf-8")
+    command = [tool("curl"), "-q", "-s", "-S", "-I", "--no-progress-meter", "--fail"]
+    command += ["-Z", "--parallel-max", str(parallel), "--config", str(listing)]
+    seconds, output, status = run_timed(command, _TIMEOUT_SECONDS)
+    return Sample(seconds, () if status == 0 else (f"curl ended with status {status}: {output.strip()[-200:]}",))
+
+
 def _download(name: str, command: Sequence[str], directory: Path, expected: int) -> Sample:
     seconds, output, status = run_timed(command, _TIMEOUT_SECONDS)
     problems = []

@@ -31,6 +31,7 @@ class Scale:
     large_bytes: int = 512 << 20
     latency_objects: int = 1_000
     latency_bytes: int = 64 << 10
+    capped_bytes: int = 256 << 20
     single_repeats: int = 30
     read_seconds: int = 4
     read_bytes: int = 256 << 20
@@ -44,6 +45,7 @@ QUICK = Scale(
     small_objects=1_000,
     large_bytes=64 << 20,
     latency_objects=200,
+    capped_bytes=64 << 20,
     single_repeats=5,
     read_seconds=1,
     read_bytes=64 << 20,

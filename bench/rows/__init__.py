@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 
 from bench.contest import Bench
 from bench.results import RowResult
-from bench.rows import disk, large, latency, listing, memory, reads, sharding, single, small
+from bench.rows import capped, disk, large, latency, listing, memory, reads, rerun, sharding, single, small
 
 ROWS: Mapping[str, Callable[[Bench], RowResult]] = {
     "small": small.measure,
     "disk": disk.measure,
     "large": large.measure,
     "latency": latency.measure,
+    "capped": capped.measure,
     "single": single.measure,
+    "rerun": rerun.measure,
     "reads": reads.measure,
     "listing": listing.measure,
     "sharding": sharding.measure,

@@ -14,6 +14,7 @@ def measure(bench: Bench) -> RowResult:
     count = bench.scale.listed_objects
     with filled_cluster(bench, count) as filled:
         peaks = {node.id: (node.role, node.peak_rss_bytes() / (1 << 20)) for node in filled.cluster.nodes}
+        whole = max(node.own_bytes() / (1 << 20) for node in filled.cluster.nodes if node.role == "target")
     proxies = Series("proxy", "MiB", tuple(mib for role, mib in peaks.values() if role == "proxy"))
     targets = Series("target", "MiB", tuple(mib for role, mib in peaks.values() if role == "target"))
     run = filled.run
@@ -26,6 +27,7 @@ def measure(bench: Bench) -> RowResult:
         (
             f"the job took {run.seconds:.2f} s ({count / run.seconds:,.0f} objects/s), accepted in "
             f"{run.accepted_seconds * 1000:.0f} ms",
+            f"a whole target (its process, nursery and carriers, shared memory once): {whole:.0f} MiB",
             f"status while it ran: median {polls[len(polls) // 2] * 1000:.1f} ms, "
             f"p99 {polls[int(len(polls) * 0.99)] * 1000:.1f} ms, {len(polls)} polls",
         ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import HaulError, OriginError, Retry
 from common.links import redact
-from target.carriers.streams import StreamCount, next_piece
+from target.carriers.streams import MIN_PIECE_BYTES, StreamCount, next_piece
 from target.storage.partial import MAX_UNCLAIMED_BYTES, PartialFile
 from target.storage.ranges import Range, RangeSet
 from target.transfer.request import Enough, FetchError, FetchRequest, Meter, Part, ResponseHead, TransferEngine
@@ -40,14 +40,15 @@ class StartOver(OriginError):
 class Stream:
     """One fetch of a download; writes what arrives to its place until its end."""
 
-    __slots__ = ("_chunks", "_gathered", "download", "end", "is_whole", "position")
+    __slots__ = ("_asked_end", "_chunks", "_gathered", "download", "end", "is_whole", "position")
 
     def __init__(self, download: Download, start: int, end: int, *, is_whole: bool) -> None:
-        """`is_whole`: the request asked for everything, so the origin will not stop at `end` by itself."""
+        """`is_whole`: the request asked for everything; `end` may come down while it runs, and the origin goes on."""
         self.download = download
         self.position = start
         self.end = end
         self.is_whole = is_whole
+        self._asked_end = download.part.size if is_whole else end
         self._chunks: list[bytes] = []
         self._gathered = 0
 
@@ -59,9 +60,14 @@ class Stream:
         self.download.check_version(head)
         return self
 
+    @property
+    def left_bytes(self) -> int:
+        """What is still to come."""
+        return self.end - self.position - self._gathered
+
     def write(self, chunk: bytes) -> None:
         """Take the next bytes; raises Enough at the end, DiskError."""
-        room = self.end - self.position - self._gathered
+        room = self.left_bytes
         if len(chunk) > room:
             chunk = chunk[:room]
         self._chunks.append(chunk)
@@ -69,16 +75,16 @@ class Stream:
         room -= len(chunk)
         if self._gathered >= _GATHER_BYTES or room == 0:
             self.flush()
-        if room == 0 and self.is_whole and self.end < self.download.part.size:
+        if room == 0 and self.end < self._asked_end:
             raise Enough("the rest comes by other streams")
 
     def flush(self) -> None:
         """Put what is gathered into the file; raises DiskError."""
         if self._chunks:
-            data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            chunks, size_bytes = self._chunks, self._gathered
             self._chunks, self._gathered = [], 0
-            self.download.part.write(self.position, data)
-            self.position += len(data)
+            self.download.part.write(self.position, chunks, size_bytes)
+            self.position += size_bytes
 
 
 class Pace:
@@ -175,7 +181,7 @@ class Download:
     def spread(self) -> None:
         """Open streams as far as there are connections and something to fetch."""
         while len(self.streams) < min(self._count.wanted, 1 + self.lent):
-            piece = self._next_piece(self._count.wanted) or self._cut_whole()
+            piece = self._next_piece(self._count.wanted) or self._take_from_another()
             if piece is None:
                 return
             self._start(*piece)
@@ -219,15 +225,18 @@ class Download:
             taken.add(start, end)
         return taken.gaps(self.part.size)
 
-    def _cut_whole(self) -> Range | None:
-        """Let the stream that asked for everything end early, so that others get the rest."""
-        for stream in self.streams:
-            if stream.is_whole and stream.end == self.part.size:
-                own = next_piece([(stream.position, stream.end)], self._count.wanted)
-                if own is not None and own[1] < stream.end:
-                    stream.end = own[1]
-                    return self._next_piece(self._count.wanted)
-        return None
+    def _take_from_another(self) -> Range | None:
+        """Where all is given out: let the stream that has most before it end early, and give the rest to another."""
+        stream = max(self.streams, key=lambda stream: stream.left_bytes, default=None)
+        if stream is None or stream.left_bytes < 2 * MIN_PIECE_BYTES:
+            return None
+        start, end = stream.end - stream.left_bytes, stream.end
+        if stream.is_whole and end == self.part.size:
+            own = next_piece([(start, end)], self._count.wanted)
+            stream.end = own[1] if own else end
+        else:
+            stream.end = start + stream.left_bytes // 2
+        return self._next_piece(self._count.wanted)
 
 
 def is_unsatisfiable(error: HaulError) -> bool:

@@ -16,6 +16,8 @@ MAX_PIECE_BYTES = 64 << 20
 MAX_STREAMS = 32
 _FIRST_STEP = 8
 _GAIN = 1.25
+_FAST_BYTES_PER_SECOND = 128 << 20
+"""A stream that fills a gigabit a second is not what holds an object up; trying others would cost it its order."""
 _MEASURE_SECONDS = 0.1
 _TRY_AGAIN_SECONDS = 10.0
 
@@ -57,7 +59,9 @@ class StreamCount:
         self._measured_at, self._measured_bytes = now, received_bytes
         if active < self.wanted or now < self._holds_until:
             return self.wanted
-        if rate >= _GAIN * self._before:
+        if self.wanted == 1 and rate >= _FAST_BYTES_PER_SECOND:
+            self._holds_until = now + _TRY_AGAIN_SECONDS
+        elif rate >= _GAIN * self._before:
             self._before, self._last = rate, self.wanted
             self.wanted = min(self.limit, _FIRST_STEP if self.wanted == 1 else 2 * self.wanted)
         else:

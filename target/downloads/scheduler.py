@@ -125,7 +125,11 @@ class Scheduler:
         """Let a running task have up to so many connections more, until it is released; returns how many."""
         with self._lock:
             host, share, lent = self._hosts[task.origin], task.share, 0
-            while lent < wanted and share.has_room and host.has_room(now):
+            while lent < wanted and share.has_room and now >= host.blocked_until:
+                if not host.has_room(now):
+                    host.succeeded()  # it asks because the streams that it has been lent have made it faster
+                    if not host.has_room(now):
+                        break
                 host.active += 1
                 share.active += 1
                 lent += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import msgpack
@@ -158,21 +158,22 @@ class PartialFile:
         """What has been written."""
         return self._present.ranges()
 
-    def write(self, position: int, data: bytes) -> None:
-        """Put bytes at their place; raises DiskError."""
+    def write(self, position: int, chunks: Sequence[bytes], size_bytes: int) -> None:
+        """Put bytes, `size_bytes` in all, at their place; raises DiskError."""
         try:
-            _pwrite_all(self._fd, data, position)
+            _pwrite_all(self._fd, chunks, size_bytes, position)
             failpoints.hit("partial.after_write")
         except OSError as error:
             raise self._disk.error(error) from None
         with self._lock:
             before = self._present.total()
-            self._present.add(position, position + len(data))
+            self._present.add(position, position + size_bytes)
             self._written_bytes += self._present.total() - before
             in_order = position == self._hashed and not self._advancing
         if in_order:
-            self._digests.update(data)
-            self._hashed += len(data)
+            for chunk in chunks:
+                self._digests.update(chunk)
+            self._hashed += size_bytes
 
     def wants_advance(self, streams: int) -> bool:
         """Whether `advance` has something to do that is worth it, and is not at it."""
@@ -299,11 +300,11 @@ def job_of(directory: BucketDirectory, work: str) -> str:
     return described[0].job if described else ""
 
 
-def _pwrite_all(fd: int, data: bytes, position: int) -> None:
-    written = os.pwrite(fd, data, position)
-    if written == len(data):
+def _pwrite_all(fd: int, chunks: Sequence[bytes], size_bytes: int, position: int) -> None:
+    written = os.pwritev(fd, chunks, position)
+    if written == size_bytes:
         return
-    rest = memoryview(data)[written:]
+    rest = memoryview(b"".join(chunks))[written:]
     while rest:
         position += written
         written = os.pwrite(fd, rest, position)

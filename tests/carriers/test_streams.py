@@ -29,6 +29,7 @@ def test_where_each_connection_is_capped_there_are_more_and_more() -> None:
 
 def test_where_the_line_is_full_one_is_enough() -> None:
     assert settle(lambda _: 100 * MIB) == [1, 8, 1]
+    assert settle(lambda _: 130 * MIB) == [1]
 
 
 def test_it_stops_at_the_knee() -> None:
