@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down check format test soak bench debian clean
+.PHONY: help install dev demo demo-down check format test soak soak-resume bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: dev ## all tests that need no container engine; ARGS="-k name" chooses
 
 soak: dev ## a hundred thousand objects under random kills; takes minutes
 	$(BIN)/python -m tests.crash.soak
+
+soak-resume: dev ## 300 kills while large objects arrive; ARGS are passed on; takes ten minutes
+	$(BIN)/python -m tests.crash.resume_soak $(ARGS)
 
 bench: dev ## measure beside curl and aria2c; ARGS are passed on
 	$(BIN)/python -m bench $(ARGS)

@@ -130,6 +130,11 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.close()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._busy is not None
+
     def _next_request(self) -> None:
         while not self._busy:
             end = self._buffer.find(b"\r\n\r\n")
@@ -261,6 +266,11 @@ class Origin:
                     time.monotonic() >= deadline
                 ):
                     raise TimeoutError(f"{len(self.requests)} of {number} requests came within {timeout} s")
+
+    @property
+    def busy(self) -> int:
+        """How many connections have an answer on its way."""
+        return sum(connection.is_busy for connection in list(self.open_connections))
 
     def reply_at_once(self, request: Request) -> bytes | None:
         """Log the request; the whole reply where nothing special is asked for, None where it takes more."""
