@@ -30,7 +30,8 @@ ATTRIBUTE = "user.haul.part"
 PREFIX = "r"
 """Work files that begin so may outlive the process that made them."""
 CLAIM_BYTES = 4 << 20
-"""For each stream: so much is written before it is claimed …"""
+CLAIM_UNSYNCED_BYTES = 1 << 20
+"""For each stream: so much is written before it is claimed; less where no disk is waited for …"""
 MAX_UNCLAIMED_BYTES = 7 << 20
 """… and never more than this is not; what is lost in a crash is below 8 MiB a stream, with what libcurl has in hand."""
 _READ_BYTES = 1 << 20
@@ -75,6 +76,7 @@ class PartialFile:
         self.identity = identity
         self.syncs = syncs
         self._disk = disk
+        self._claim_bytes = CLAIM_BYTES if syncs else CLAIM_UNSYNCED_BYTES
         self._directory, self._name, self._work = place
         self._fd = fd
         self._lock = threading.Lock()
@@ -179,7 +181,7 @@ class PartialFile:
         """Whether `advance` has something to do that is worth it, and is not at it."""
         if self._advancing or self._failure is not None:
             return False
-        return self.unclaimed_bytes >= CLAIM_BYTES * max(1, streams) or self.hash_backlog_bytes > 0
+        return self.unclaimed_bytes >= self._claim_bytes * max(1, streams) or self.hash_backlog_bytes > 0
 
     def begin_advance(self) -> None:
         """To be called before `advance` is handed to another thread."""
@@ -191,7 +193,7 @@ class PartialFile:
         try:
             with self._lock:
                 present, written = self._present.copy(), self._written_bytes
-            if written - self._claimed_bytes >= CLAIM_BYTES:
+            if written - self._claimed_bytes >= self._claim_bytes:
                 failpoints.hit("partial.before_sync")
                 if self.syncs:
                     os.fdatasync(self._fd)
@@ -214,14 +216,16 @@ class PartialFile:
         if layout.natural_path(self._name) is None:
             stored = stored._replace(name=self._name)
         try:
+            self._claim(self.present())
             metadata.write(self._fd, stored)
-            os.removexattr(self._fd, ATTRIBUTE)
             failpoints.hit("writer.after_metadata")
         except OSError as error:
             self.discard()
             raise self._disk.error(error) from None
         fd, self._fd = self._fd, -1
-        return Staged(self._directory, self._name, self._work, fd, stored, token)
+        staged = Staged(self._directory, self._name, self._work, fd, stored, token)
+        staged.scratch = ATTRIBUTE
+        return staged
 
     def keep(self) -> None:
         """Let go of the file, which stays to be continued with all that is in it."""

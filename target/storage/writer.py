@@ -45,12 +45,13 @@ class Disk(Protocol):
 class Staged:
     """A finished work file, to be given to the mountpath's committer; after the commit `metadata` is what was stored.
 
-    `seems_new` spares a look when it is right: nothing is believed to be stored under the name.
+    `seems_new` spares a look when it is right: nothing is believed to be stored under the name. `scratch` is an
+    attribute that only the work file needs, in case this process dies before the rename.
     `token` is the caller's own, to know it again. `fd` stays open for streamed objects: an error of the kernel's
     write-back is only sure to be reported to a descriptor that was open before it.
     """
 
-    __slots__ = ("directory", "fd", "metadata", "name", "seems_new", "token", "work")
+    __slots__ = ("directory", "fd", "metadata", "name", "scratch", "seems_new", "token", "work")
 
     def __init__(
         self, directory: BucketDirectory, name: str, work: str, fd: int, stored: ObjectMetadata, token: object
@@ -62,13 +63,17 @@ class Staged:
         self.metadata = stored
         self.token = token
         self.seems_new = False
+        self.scratch = ""
 
     def __repr__(self) -> str:
         return f"<Staged {self.directory.bucket.cname}/{self.name} {self.metadata.size} bytes>"
 
     def close(self) -> None:
-        """Close the descriptor, if it is still open."""
+        """Close the descriptor, if it is still open; the object has its name now, or will never have it."""
         if self.fd >= 0:
+            if self.scratch:
+                with contextlib.suppress(OSError):
+                    os.removexattr(self.fd, self.scratch)
             os.close(self.fd)
             self.fd = -1
 

@@ -48,8 +48,7 @@ class Run:
         job = api.download(type="multi", bucket={"name": self._bucket}, objects=links)
         share = chance.random()
         wait_for(lambda: origin.bytes_sent - begin >= total * share or self._has_ended(job))
-        streams = origin.busy
-        victim = self._kill()
+        victim, streams = self._kill()
         changed = self._change() if chance.random() < 0.2 else 0
         self._processes.up()
         status = api.finished(job)
@@ -74,14 +73,18 @@ class Run:
     def _has_ended(self, job: str) -> bool:
         return not self._processes.api.status(job, only_active_tasks=True)["finished_time"].startswith("1970")
 
-    def _kill(self) -> str:
+    def _kill(self) -> tuple[str, int]:
+        """Who was killed, and how many streams were open at that moment."""
         target = self._processes.running("target")["t1"]
         if self._chance.random() < 0.5:
+            streams = self._origin.busy
             os.kill(target, signal.SIGKILL)
             wait_for(lambda: not self._processes.running("target"), what="end of the target")
-            return "target "
-        os.kill(self._chance.choice(carriers_of(target, 2)), signal.SIGKILL)
-        return "carrier"
+            return "target ", streams
+        carrier = self._chance.choice(carriers_of(target, 2))
+        streams = self._origin.busy
+        os.kill(carrier, signal.SIGKILL)
+        return "carrier", streams
 
     def _change(self) -> int:
         """Another version of the first large object; returns the bytes of the old one, which may have come in vain."""
