@@ -6,15 +6,16 @@ targets find wrong is prefixed `Error starting download: `, as clients are used 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import InvalidRequest, JobNotFound, RequestError
-from common.links import check_header
-from common.names import Bucket, normalize_provider
+from common.links import check_header, complete_link
+from common.names import Bucket, normalize_object_name, normalize_provider
 from common.units import parse_duration
-from proxy.downloads.tasks import RangeTasks, TaskList, multi_tasks, range_tasks, single_task
+from proxy.downloads.manifests import format_of, read_manifest
+from proxy.downloads.tasks import RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
 from proxy.jsonbody import boolean, decode, decode_object, integer, is_unicode, lower_keys, string, type_name
 
 _REQUEST = "download request"
@@ -64,8 +65,42 @@ class StatusQuery:
     with_bytes: bool = False
 
 
-def parse_request(body: bytes) -> DownloadRequest:
-    """The body of POST /v1/download; raises InvalidRequest and other RequestErrors."""
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Where the objects of a `multi` job are listed: a link, or an object of the cluster (`bucket`, `name`)."""
+
+    location: str
+    kind: str
+    base_url: str
+    bucket: Bucket | None = None
+    name: str = ""
+
+
+def parse_manifest(body: bytes) -> Manifest | None:
+    """The manifest that the body of POST /v1/download names, None when it has none; raises InvalidRequest."""
+    if b"manifest" not in body.lower():
+        return None
+    fields = decode(body, _REQUEST)
+    fields = lower_keys(fields) if isinstance(fields, dict) else {}
+    if "manifest" not in fields:
+        return None
+    if fields.get("type") != "multi" or "objects" in fields:
+        raise InvalidRequest("'manifest' is for jobs of type 'multi', in place of 'objects'")
+    location = string(fields, "manifest", _REQUEST)
+    kind = format_of(location, string(fields, "format", _REQUEST))
+    base_url = string(fields, "base", _REQUEST)
+    if not location.startswith("ais://"):
+        complete = complete_link(location)
+        return Manifest(complete, kind, base_url or complete)
+    bucket_name, _, name = location.removeprefix("ais://").partition("/")
+    return Manifest(location, kind, base_url, Bucket(bucket_name), normalize_object_name(name))
+
+
+def parse_request(body: bytes, manifest: Manifest | None = None, listed: Iterable[bytes] = ()) -> DownloadRequest:
+    """The body of POST /v1/download; raises InvalidRequest and other RequestErrors.
+
+    `listed` is what the `manifest` that it names has.
+    """
     fields = decode(body, _REQUEST)
     fields = lower_keys(fields) if isinstance(fields, dict) else {}
     if fields.get("type", "") == "":
@@ -75,6 +110,8 @@ def parse_request(body: bytes) -> DownloadRequest:
     if bucket.provider != "ais" or bucket.namespace_uuid:
         raise _missing_backend(bucket)
     try:
+        if manifest is not None:
+            fields["objects"] = collect(read_manifest(manifest.kind, listed, manifest.base_url))
         return _parse_job(fields, bucket)
     except RequestError as error:
         code = f"{error.code}: " if error.code else ""
@@ -217,7 +254,9 @@ def _single(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
 
 
 def _multi(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
-    return multi_tasks(fields.get("objects")), f"multi-download -> {bucket.cname}"
+    objects = fields.get("objects")
+    tasks = objects if isinstance(objects, TaskList) else multi_tasks(objects)
+    return tasks, f"multi-download -> {bucket.cname}"
 
 
 def _range(fields: dict[str, Any], bucket: Bucket) -> tuple[RangeTasks, str]:

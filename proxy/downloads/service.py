@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 import string
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 
@@ -23,15 +24,19 @@ from common import clock
 from common.clustermap import NoTargets
 from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError, Unavailable
 from common.lifecycle import TaskScope
+from common.links import redact
+from common.names import Bucket
 from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
 from proxy.downloads.planning import Plan, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
-from proxy.downloads.requests import DownloadRequest, StatusQuery, parse_request
+from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
+from proxy.jsonbody import lower_keys
 from proxy.membership import Membership
 from proxy.peers import Peers
 
@@ -42,6 +47,10 @@ _TELL_SECONDS = 5.0
 _ANNOUNCE_AFTER_SECONDS = 1.0
 _MAX_ASKED = 10_000
 _ATTEMPTS = 10
+_MANIFEST_SECONDS = 600.0
+_POLL_SECONDS = 0.05
+MANIFESTS = Bucket("haul-manifests")
+"""Where manifests from the web are while they are read."""
 _log = structlog.get_logger("proxy.downloads")
 
 
@@ -64,6 +73,7 @@ class Downloads:
         self._scope = scope
         self._assigner = Assigner(peers)
         self._gathering = Gathering(membership, peers)
+        self._manifests = ManifestReader(membership, peers)
         self._decision_grace_seconds = decision_grace_seconds
         self._planning: set[str] = set()
         self._asked: dict[str, float] = {}
@@ -72,14 +82,59 @@ class Downloads:
 
     async def start(self, body: bytes) -> str:
         """Plan, assign and commit a job; returns its id. Raises RequestErrors, NoTargets, Unavailable."""
-        is_large = len(body) > _THREAD_BODY_BYTES
-        request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
+        manifest = parse_manifest(body)
+        is_large = manifest is not None or len(body) > _THREAD_BODY_BYTES
+        if manifest is not None:
+            listed = pieces(await self._read_manifest(manifest, body))
+            request = await asyncio.to_thread(parse_request, body, manifest, listed)
+        else:
+            request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
         if not self._membership.online_targets():
             raise NoTargets
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(ClaimLost):
                 return await self._start(request, in_thread=is_large)
         raise ClaimLost(request.bucket.cname)
+
+    async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
+        """The manifest's bytes; one on the web is fetched by a job of its own, which is forgotten afterwards."""
+        try:
+            if manifest.bucket is not None:
+                return await self._manifests.read(manifest.bucket, manifest.name)
+            headers = lower_keys(json.loads(body)).get("headers", {})
+            name = new_job_id()
+            job = {"type": "single", "bucket": {"name": MANIFESTS.name}, "object_name": name, "headers": headers}
+            job_id = await self.start(json.dumps({**job, "link": manifest.location}).encode())
+            try:
+                await self._wait(job_id)
+                return await self._manifests.read(MANIFESTS, name)
+            finally:
+                await asyncio.shield(self._forget_manifest(job_id, name))
+        except PeerError as error:
+            if error.status >= 500:
+                raise
+            raise not_readable(redact(manifest.location), error) from None
+        except HaulError as error:
+            raise not_readable(redact(manifest.location), error) from None
+
+    async def _wait(self, job_id: str) -> None:
+        """Until a job of one object has ended; raises InvalidRequest with its error."""
+        deadline = clock.monotonic() + _MANIFEST_SECONDS
+        while not (await self.figures(job_id))[1].finished_ns:
+            if clock.monotonic() >= deadline:
+                raise InvalidRequest(f"it did not come within {_MANIFEST_SECONDS:g} s")
+            await asyncio.sleep(_POLL_SECONDS)
+        errors = (await self.status(StatusQuery(job_id))).get("download_errors")
+        if errors:
+            raise InvalidRequest(errors[0]["error"])
+
+    async def _forget_manifest(self, job_id: str, name: str) -> None:
+        try:
+            await self.abort(job_id)
+            await self._manifests.remove(MANIFESTS, name)
+            await self.remove(job_id)
+        except HaulError as error:
+            _log.warning("downloads.manifest_not_forgotten", job=job_id, error=error.message)
 
     async def _start(self, request: DownloadRequest, *, in_thread: bool) -> str:
         """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""

@@ -73,7 +73,7 @@ def multi_tasks(objects: object) -> TaskList:
     if isinstance(objects, dict):
         return collect(objects.items())
     if isinstance(objects, list):
-        return collect(_named(entry) for entry in objects)
+        return collect(named(entry) for entry in objects)
     raise InvalidRequest(f"JSON body should be map (string -> string) or array of strings, found: {type_name(objects)}")
 
 
@@ -119,7 +119,8 @@ def _basename(link: str) -> str:
     return basename_of_link(path) if rest.partition("/")[2].strip("/") else ""
 
 
-def _named(entry: object) -> Entry:
+def named(entry: object) -> Entry:
+    """An entry with its object's name, from its link when none is given; raises InvalidRequest."""
     if isinstance(entry, dict):
         link: object = _link_of(entry, "an entry of 'objects'")
         name = entry.get("name", "")
@@ -141,7 +142,7 @@ def _link_of(entry: dict[str, object], where: str) -> str:
         known = ", ".join(sorted(_ENTRY_FIELDS))
         raise InvalidRequest(f"{where} has an unknown field '{printable(min(unknown), 40)}' (known are {known})")
     link = entry.get("link", entry.get("url"))
-    if not isinstance(link, str) or ("link" in entry and "url" in entry):
+    if not isinstance(link, str) or not link or ("link" in entry and "url" in entry):
         raise InvalidRequest(f"{where} must have one 'link' or 'url', a string")
     return link
 

@@ -6,11 +6,12 @@ What the requests mean is left to `target.downloads` and `target.storage`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from common import web
-from common.errors import InvalidRequest, MethodNotAllowed
+from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
 from target.downloads.service import Downloads
@@ -52,6 +53,8 @@ class IntraApi:
             ("shares", "abort"): self._act,
             ("shares", "remove"): self._act,
             ("objects", "list"): self._list,
+            ("objects", "read"): self._read,
+            ("objects", "remove"): self._remove,
             ("buckets",): self._buckets,
             ("buckets", "destroy"): self._destroy_bucket,
             ("clustermap",): self._cluster_map,
@@ -93,6 +96,24 @@ class IntraApi:
             limit=body["limit"],
         )
         return {"entries": entries}
+
+    async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        return await asyncio.to_thread(
+            self._read_piece, Bucket.from_uname(body["bucket"]), body["name"], body["offset"], body["limit"]
+        )
+
+    def _read_piece(self, bucket: Bucket, name: str, offset: int, limit: int) -> object:
+        found, mountpath = self._store.open(bucket, name)
+        with found:
+            try:
+                data = found.read(offset, min(limit, max(0, found.size - offset)))
+            except OSError as error:
+                raise mountpath.error(error) from None
+        return {"data": data, "size": found.size, "checksum": found.metadata.checksum}
+
+    async def _remove(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        with contextlib.suppress(ObjectNotFound):
+            await asyncio.to_thread(self._store.delete, Bucket.from_uname(body["bucket"]), body["name"])
 
     async def _destroy_bucket(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         await asyncio.to_thread(self._store.destroy_bucket, Bucket.from_uname(body["bucket"]), body["bucket_id"])
