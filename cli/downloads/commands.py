@@ -12,7 +12,7 @@ import typer
 
 from cli import output, uris
 from cli.client import Client, find_endpoints
-from cli.downloads import api, objectlist, requests, watch
+from cli.downloads import api, manifest, objectlist, requests, watch
 from cli.downloads.requests import Options
 from cli.downloads.watch import Watching
 from cli.errors import ServerError, UsageError
@@ -48,6 +48,17 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             help="Fetch the links in FILE (- for standard input): one per line, a JSON array, or a JSON object "
             "of name: link.",
         ),
+    ] = "",
+    manifest_list: Annotated[
+        str,
+        typer.Option(
+            "--manifest",
+            metavar="FILE|LINK|OBJECT",
+            help="Fetch what a manifest lists, and check sizes and digests: tsv, csv, jsonl, sha256sums or metalink.",
+        ),
+    ] = "",
+    manifest_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="The manifest's format, when its name does not tell it.")
     ] = "",
     description: Annotated[
         str, typer.Option("--description", "--desc", metavar="TEXT", help="What the job is for; shown in lists.")
@@ -87,13 +98,16 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
 
     The job runs in the cluster: this command may end, or be stopped by Ctrl-C, and the job goes on.
     """
-    source, destination = _source_and_destination(source, destination, has_list=bool(object_list))
-    body = requests.build(
-        source,
-        uris.parse(destination),
-        objectlist.read(object_list) if object_list else None,
-        Options(description, download_timeout, progress_interval, max_connections, bytes_per_hour, headers or ()),
-    )
+    options = Options(description, download_timeout, progress_interval, max_connections, bytes_per_hour, headers or ())
+    has_list = bool(object_list or manifest_list)
+    source, destination = _source_and_destination(source, destination, has_list=has_list)
+    if manifest_list:
+        if object_list:
+            raise UsageError("--manifest and --object-list cannot be used together")
+        body = requests.build_listed(source, uris.parse(destination), manifest_format, options)
+    else:
+        objects = objectlist.read(object_list) if object_list else None
+        body = requests.build(source, uris.parse(destination), objects, options)
     watching = Watching(
         shows_progress=progress,
         interval_seconds=requests.seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
@@ -102,11 +116,15 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         as_json=as_json,
     )
     with Client(find_endpoints(endpoint)) as client:
-        _run(client, source, body, watching, waits=wait or progress or bool(timeout))
+        if manifest_list:
+            with manifest.placed(client, manifest_list) as location:
+                job_id = _start(client, location, body | {"manifest": location})
+        else:
+            job_id = _start(client, source, body)
+        _started(client, job_id, watching, waits=wait or progress or bool(timeout))
 
 
-def _run(client: Client, source: str, body: Mapping[str, Any], watching: Watching, *, waits: bool) -> None:
-    job_id = _start(client, source, body)
+def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) -> None:
     if not waits:
         _say_started(job_id, as_json=watching.as_json)
         return

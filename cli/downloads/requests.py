@@ -61,6 +61,14 @@ def build(source: str, destination: Location, objects: ObjectList | None, option
     return body | {"type": "single", "link": source} | _object_name(source, destination.name)
 
 
+def build_listed(base: str, destination: Location, manifest_format: str, options: Options) -> dict[str, Any]:
+    """The body for objects that a manifest lists; `base` is where those of a list of sums are. Raises UsageError."""
+    if destination.name:
+        raise UsageError("with --manifest the destination is a bucket: the manifest has the names")
+    body = _common(destination, options) | {"type": "multi"}
+    return body | {key: value for key, value in (("format", manifest_format), ("base", base)) if value}
+
+
 def scheme_of(link: str) -> str:
     """The link's scheme in lower case, empty when it has none."""
     match = _SCHEME.match(link)

@@ -58,6 +58,8 @@ class Run:
         small = sum(len(data) for data in self._objects.values() if len(data) < MIB)
         allowed = streams * (8 * MIB + IN_FLIGHT_BYTES) + small
         assert again <= allowed, f"{again} bytes again, {streams} streams; asked for:\n{self._asked()}"
+        for name in self._objects:
+            origin.remove(f"/{self._bucket}/{name}")
         what = f"{victim} at {share:4.0%}, {streams:2} streams, {max(0, again) / MIB:5.1f} MiB again"
         return f"{what}{', changed' if changed else ''}"
 
