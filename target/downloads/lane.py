@@ -76,6 +76,7 @@ class Lane:
         self._committing: dict[int, Task] = {}
         self._progress: dict[int, tuple[int, int]] = {}
         self._heard_at = 0.0
+        self._trouble = ""
         self._denied: Sequence[tuple[str, int]] = ()
         self._requests: deque[Callable[[], object]] = deque()
         self._cancelling: list[tuple[Share, Callable[[], object]]] = []
@@ -252,7 +253,7 @@ class Lane:
             case messages.BORROW:
                 self._lend(*content)
             case messages.UNUSABLE:
-                _log.error("lane.mountpath_refused", lane=self._number, error=content[0])
+                self._trouble = content[0]
 
     def _reported(
         self,
@@ -333,7 +334,9 @@ class Lane:
 
     def _carrier_died(self) -> None:
         """What had not been reported is done again by the next carrier."""
-        _log.error("lane.carrier_died", lane=self._number, lost=len(self._fetching) + len(self._committing))
+        trouble, self._trouble = self._trouble or "the process that was fetching it has died", ""
+        lost = len(self._fetching) + len(self._committing)
+        _log.error("lane.carrier_died", lane=self._number, lost=lost, error=trouble)
         for number in {share.number for share, _ in self._cancelling}:
             self._cancelled(number)
         for share in self._told.values():
@@ -341,4 +344,4 @@ class Lane:
         self._told.clear()
         self._progress.clear()
         for order_id in [*self._fetching, *self._committing]:
-            self._failed(Failure(order_id, "the process that was fetching it has died", may_pass=True))
+            self._failed(Failure(order_id, trouble, may_pass=True))
