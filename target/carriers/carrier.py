@@ -22,11 +22,11 @@ from target.carriers import messages
 from target.carriers.allowance import ASK_SECONDS
 from target.carriers.channel import Channel
 from target.carriers.download import Stream
-from target.carriers.fetch import Fetch, Job
+from target.carriers.fetch import RESUMABLE_BYTES, Fetch, Job
 from target.carriers.large import LOOK_SECONDS, LargeObjects
 from target.carriers.messages import FINISHED, SKIPPED, Ended, Failure, Greeting, Moved, Order, Terms, failure_of
 from target.storage.committer import Committer
-from target.storage.metadata import ObjectMetadata
+from target.storage.metadata import NO_CUSTOM, ObjectMetadata
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.writer import ObjectWriter, Staged
 from target.transfer.egress import EgressGuard
@@ -216,12 +216,13 @@ class Carrier:
     def _open_writer(self, fetch: Fetch, head: ResponseHead) -> Sink:
         """Where the body of a 200 goes."""
         fetch.learn(head)
-        fetch.whole = self._large.begin(fetch, head, _request(fetch, ()))
-        if fetch.whole is not None:
-            return fetch.whole
-        fetch.writer = self._mountpath.writer(
-            fetch.job.bucket, fetch.job.terms.bucket_id, fetch.name, head.content_length, fetch.algorithms
-        )
+        size = head.content_length
+        if size is not None and size > RESUMABLE_BYTES:
+            fetch.whole = self._large.begin(fetch, head, size, _request(fetch, ()))
+            if fetch.whole is not None:
+                return fetch.whole
+        job = fetch.job
+        fetch.writer = self._mountpath.writer(job.bucket, job.terms.bucket_id, fetch.name, size, fetch.algorithms)
         return fetch.writer
 
     def _complete_surely(self, completion: Completion) -> None:
@@ -399,7 +400,7 @@ def _conditions(stored: ObjectMetadata) -> tuple[str, ...]:
 
 def _staged(fetch: Fetch, writer: ObjectWriter, head: ResponseHead) -> Staged:
     """The finished work file of what has come whole; raises Unverified, DiskError."""
-    verified = fetch.verify(writer.size, writer.digest) if fetch.algorithms or fetch.expected_size is not None else {}
+    verified = fetch.verify(writer.size, writer.digest) if fetch.has_expectations else NO_CUSTOM
     stored = fetch.metadata(
         writer.size,
         writer.checksum,

@@ -66,7 +66,7 @@ class Channel:
         return list(self._unpacker)
 
     def first(self) -> tuple[Any, ...]:
-        """Wait for one message; the rest stays for `receive`. Raises EOFError when the other side ends instead."""
+        """Wait for one message; the rest stays for `receive`. Raises EOFError or OSError when the other side ends."""
         self._connection.setblocking(True)
         while data := self._connection.recv(_READ_BYTES):
             self._unpacker.feed(data)

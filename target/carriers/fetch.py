@@ -83,6 +83,11 @@ class Fetch:
             raise self._unverified("size", head.content_length, self.expected_size, "the job expects")
 
     @property
+    def has_expectations(self) -> bool:
+        """Whether there is anything to compare with."""
+        return bool(self.digests or self.expected_digests) or self.expected_size is not None
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """Whatever must be computed besides our own checksum."""
         if not self.digests and not self.expected_digests:
@@ -133,7 +138,7 @@ class Fetch:
             last_modified=last_modified,
             grade=grade,
             job=self.job.terms.job_id,
-            digests=verified or NO_CUSTOM,
+            digests=verified,
         )
 
     def _unverified(self, what: str, got: object, expected: object, who: str) -> Unverified:

@@ -109,7 +109,7 @@ class Handle:
                     os.kill(self._child.pid, signal.SIGKILL)
                 self._forget()
                 return
-            self._poll.poll(max(0.0, deadline - clock.monotonic()))
+            self.wait(max(0.0, deadline - clock.monotonic()))
             yield from self.receive()
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from common import clock
 from common.errors import HaulError, Retry
 from target.carriers.download import Download, StartOver, Stream, is_unsatisfiable
-from target.carriers.fetch import RESUMABLE_BYTES, Fetch
+from target.carriers.fetch import Fetch
 from target.storage.digests import OWN
 from target.storage.mountpath import Mountpath
 from target.storage.partial import Identity, PartialFile
@@ -64,10 +64,10 @@ class LargeObjects:
         """Whether `look_after` has anything to do."""
         return bool(self._running or self._hashing)
 
-    def begin(self, fetch: Fetch, head: ResponseHead, request: FetchRequest) -> Stream | None:
-        """The sink for a 200, None when it is not for us: small, of unknown size, or without a strong validator."""
-        size, validator = head.content_length, strong_validator(head)
-        if size is None or size <= RESUMABLE_BYTES or not validator or fetch.work_name in self._unresumable:
+    def begin(self, fetch: Fetch, head: ResponseHead, size: int, request: FetchRequest) -> Stream | None:
+        """The sink for a 200 of so many bytes, None when it could not be continued: no strong validator, no ranges."""
+        validator = strong_validator(head)
+        if not validator or fetch.work_name in self._unresumable:
             return None
         identity = Identity(
             fetch.job.terms.job_id,

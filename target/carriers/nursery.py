@@ -22,6 +22,8 @@ import structlog
 from common.errors import Unavailable
 
 _PID_BYTES = 4
+_ANSWER_SECONDS = 10.0
+"""A nursery that takes longer hangs; the next one takes its place, and its carriers go on."""
 _log = structlog.get_logger("target.nursery")
 
 
@@ -48,8 +50,11 @@ class Nursery:
     def fork(self) -> Child:
         """A new carrier. Raises Unavailable when the machine does not allow one."""
         with self._lock:
-            self._start()
-            ours, theirs = socket.socketpair()
+            try:
+                self._start()
+                ours, theirs = socket.socketpair()
+            except OSError as error:
+                raise Unavailable(f"no process could be started for a lane: {error.strerror}") from None
             with theirs:
                 try:
                     socket.send_fds(self._control, [b"."], [theirs.fileno()])
@@ -78,12 +83,17 @@ class Nursery:
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
+        ours.settimeout(_ANSWER_SECONDS)
         self._control = ours
 
     def _stop(self) -> None:
         if self._process is not None:
             self._control.close()
-            self._process.wait()
+            try:
+                self._process.wait(_ANSWER_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import heapq
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
@@ -25,6 +26,9 @@ from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share, State
 from target.transfer.budget import Budget
+
+MAX_CURRENT_TASKS = 64
+"""A status shows the longest running ones; all 256 of a target of small objects cost more than the rest of it."""
 
 T = TypeVar("T")
 
@@ -179,7 +183,11 @@ class Downloads:
             aborted=share.state is State.ABORTED,
             started_ns=share.started_ns,
             finished_ns=share.finished_ns,
-            current_tasks=[task for lane in self._lanes for task in lane.current_tasks(share)],
+            current_tasks=heapq.nsmallest(
+                MAX_CURRENT_TASKS,
+                (task for lane in self._lanes for task in lane.current_tasks(share)),
+                key=lambda task: task.start_ns,
+            ),
         )
         if not tasks:
             return status

@@ -52,7 +52,9 @@ class ObjectMetadata(NamedTuple):
 
     def pack(self) -> bytes:
         """The msgpack form."""
-        plain = (_INLINE, *self[:7], dict(self.custom), *self[8:-1], dict(self.digests))
+        custom = {} if self.custom is NO_CUSTOM else dict(self.custom)
+        digests = {} if self.digests is NO_CUSTOM else dict(self.digests)
+        plain = (_INLINE, *self[:7], custom, *self[8:-1], digests)
         packed: bytes = msgpack.packb(plain)
         return packed
 
