@@ -20,6 +20,8 @@ from target.api.node import NodeApi
 from target.api.objects import ObjectsApi
 from target.carriers.nursery import Nursery
 from target.config import TargetConfig
+from target.downloads.breaker import BreakerSettings
+from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane, LaneSettings
@@ -62,7 +64,7 @@ class TargetNode:
         self.http_protocol = fast_reads(self._objects.read_small)
 
     def _build_downloads(self, config: TargetConfig, nursery: Nursery) -> Downloads:
-        scheduler = Scheduler(len(config.mountpaths), HostSettings(max_connections=config.max_connections_per_host))
+        scheduler = Scheduler(len(config.mountpaths), _host_settings(config))
         recorder = Recorder(self._journal)
         settings = LaneSettings(
             config.max_transfers_per_lane,
@@ -120,3 +122,10 @@ class TargetNode:
         else:
             host, port = scope.get("client") or ("", 0)
             raise InvalidRequest(f"invalid request URI: '{scope['method']} {path}' from {host}:{port}")
+
+
+def _host_settings(config: TargetConfig) -> HostSettings:
+    return HostSettings(
+        ConcurrencySettings(max_connections=config.max_connections_per_host),
+        BreakerSettings(patience_seconds=config.host_patience_seconds),
+    )

@@ -29,6 +29,9 @@ class TargetConfig(NodeSettings):
     )
     max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
     max_connections_per_host: int = Field(256, ge=1, description="Transfers at once from one origin host.")
+    host_patience_seconds: float = Field(
+        60.0, ge=0, description="How long objects wait for an origin host that only fails, before they are errors."
+    )
     retry_attempts: int = Field(5, ge=1, description="How often an object is tried before it is an error.")
     ca_file: Path | None = Field(
         None, description="CA bundle that origins are verified against; the system's if unset."

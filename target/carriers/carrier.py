@@ -280,7 +280,8 @@ class Carrier:
                 assert isinstance(fetch, Fetch)
                 if error is None:
                     size = staged.metadata.size
-                    self._end(Ended(fetch.id, FINISHED, size, size))
+                    gained = size if fetch.download is None else fetch.download.gained_bytes
+                    self._end(Ended(fetch.id, FINISHED, size, size, gained))
                 else:
                     self.fail(fetch, error)
 
@@ -346,13 +347,15 @@ class Carrier:
             self._released, self._ended, self._failed = [], [], []
 
     def _send_progress(self, now: float) -> None:
-        moved = [
-            Moved(fetch.id, *(self._large if fetch.download else self._engine).progress(fetch))
-            for fetch in self._active.values()
-            if now >= fetch.started_at + _PROGRESS_SECONDS
-        ]
+        moved = [self._moved(fetch) for fetch in self._active.values() if now >= fetch.started_at + _PROGRESS_SECONDS]
         if moved:
             self._channel.send(messages.MOVED, moved)
+
+    def _moved(self, fetch: Fetch) -> Moved:
+        if fetch.download is not None:
+            return Moved(fetch.id, *self._large.progress(fetch), fetch.download.gained_bytes)
+        received, expected = self._engine.progress(fetch)
+        return Moved(fetch.id, received, expected, received)
 
     def _account(self) -> None:
         """Tell what limited jobs have read, and ask for what they will."""

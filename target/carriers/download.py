@@ -139,9 +139,14 @@ class Download:
         return f"<Download {self.part} by {len(self.streams)} streams>"
 
     @property
+    def gained_bytes(self) -> int:
+        """What this attempt has brought."""
+        return self.part.received_bytes - self.began_with_bytes
+
+    @property
     def got_further(self) -> bool:
         """Whether this attempt has brought anything worth it."""
-        return self.part.received_bytes - self.began_with_bytes >= 1 << 20
+        return self.gained_bytes >= 1 << 20
 
     def take_whole(self) -> Stream:
         """The stream of the first request, which asked for everything and gets it from the beginning."""

@@ -18,6 +18,10 @@ READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
 """From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (number, bytes read, wanted);
 (id, connections)."""
 
+HOST, OBJECT, OURS = "host", "object", ""
+"""Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
+or nothing that says anything about either."""
+
 FINISHED, SKIPPED, FAILED = 0, 1, 2
 """How a task ended, as the journal stores it."""
 
@@ -67,13 +71,15 @@ class Ended(NamedTuple):
     outcome: int
     downloaded_bytes: int
     total_bytes: int
+    gained_bytes: int = 0
+    """What this attempt has received; earlier ones may have brought a part."""
 
 
 class Failure(NamedTuple):
     """An attempt that failed.
 
     `may_pass`: trying again can help; `slows_host`: the origin is struggling; `got_further`: bytes were gained, and the
-    next attempt goes on from there.
+    next attempt goes on from there. `fault`: whose, as far as the origin is concerned; `reason`: in a word or two.
     """
 
     id: int
@@ -82,6 +88,8 @@ class Failure(NamedTuple):
     slows_host: bool = False
     retry_after_seconds: float | None = None
     got_further: bool = False
+    fault: str = OURS
+    reason: str = ""
 
 
 class Moved(NamedTuple):
@@ -90,11 +98,16 @@ class Moved(NamedTuple):
     id: int
     received_bytes: int
     expected_bytes: int
+    gained_bytes: int
 
 
 def failure_of(order_id: int, error: HaulError) -> Failure:
     """What an error means for an order."""
     if isinstance(error, FetchError):
-        return Failure(order_id, error.message, error.retry is Retry.LATER, error.slows_host, error.retry_after_seconds)
+        passes = error.retry is Retry.LATER
+        fault = HOST if error.is_of_host else OBJECT if error.http_status else OURS
+        reason = f"status {error.http_status}" if error.http_status else error.kind.replace("_", " ")
+        slows, wait = error.slows_host, error.retry_after_seconds
+        return Failure(order_id, error.message, passes, slows, wait, fault=fault, reason=reason)
     passes = isinstance(error, DiskError) or error.retry is Retry.LATER
     return Failure(order_id, error.message, passes and not isinstance(error, NoSpace))

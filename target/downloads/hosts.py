@@ -1,51 +1,130 @@
-"""How many connections one origin host may have from this target, and when; pure, the time is an argument.
+"""What a target knows about one origin (scheme, host and port), and whether a transfer from it may begin; pure.
 
-Starts low, grows by one with every success (so it doubles in each round trip) up to a ceiling, halves when the host
-asks for less or breaks connections. Which task uses a freed connection is decided in `scheduler`.
+How many at once is left to `concurrency`, whether it is worth asking to `breaker`; which task uses a freed connection
+is decided in `scheduler`, whose lock guards all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from target.carriers.messages import HOST, OBJECT, Failure
+from target.downloads.breaker import Breaker, BreakerSettings, RetryBudget
+from target.downloads.concurrency import Concurrency, ConcurrencySettings
+
+Tell = Callable[[str, int, int, str], None]
+"""Told every decision: origin, connections before and after, and why."""
+
+
+def silent(origin: str, before: int, after: int, why: str) -> None:
+    """A `Tell` that keeps nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Limits of one target towards one origin (scheme, host and port)."""
+    """How one target treats every origin."""
 
-    initial_connections: int = 16
-    max_connections: int = 128
-    cut_interval_seconds: float = 1.0
+    concurrency: ConcurrencySettings = field(default_factory=ConcurrencySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
 
 
 class Host:
-    """The state of one origin; guarded by the scheduler's lock."""
+    """The state of one origin; `active` counts connections, `starved` has the lanes that wait for one."""
 
-    __slots__ = ("_last_cut", "_settings", "active", "blocked_until", "limit", "starved")
+    __slots__ = ("_breaker", "_concurrency", "_retries", "_tell", "active", "blocked_until", "origin", "starved")
 
-    def __init__(self, settings: HostSettings) -> None:
-        self._settings = settings
-        self.limit = settings.initial_connections
+    def __init__(self, origin: str, settings: HostSettings, tell: Tell = silent) -> None:
+        self.origin = origin
+        self._tell = tell
+        self._concurrency = Concurrency(settings.concurrency, lambda *decision: tell(origin, *decision))
+        self._breaker = Breaker(settings.breaker)
+        self._retries = RetryBudget()
         self.active = 0
         self.blocked_until = 0.0
         self.starved: set[int] = set()
-        self._last_cut = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Host {self.active} of {self.limit} connections>"
+        return f"<Host {self.origin}: {self.active} of {self.limit} connections>"
+
+    @property
+    def limit(self) -> int:
+        """Connections that it may have."""
+        return self._concurrency.limit
 
     def has_room(self, now: float) -> bool:
-        return self.active < self.limit and now >= self.blocked_until
+        """Whether one more transfer may begin."""
+        return self.active < self._concurrency.limit and now >= self.blocked_until and self._breaker.allows(now)
 
-    def succeeded(self) -> None:
-        """A transfer went well: one more connection may be tried."""
-        if self.limit < self._settings.max_connections:
-            self.limit += 1
+    def wants_lanes(self, now: float) -> bool:
+        """Whether those that wait should look again: there is room, or nothing to wait for."""
+        return self.has_room(now) or self._breaker.gives_up(now, 0.0) is not None
 
-    def struggled(self, now: float, retry_after_seconds: float | None) -> None:
-        """The host asked for less, or broke a connection: halve, at most once per interval; hold back if asked."""
-        if now - self._last_cut >= self._settings.cut_interval_seconds:
-            self._last_cut = now
-            self.limit = max(1, self.limit // 2)
-        if retry_after_seconds is not None:
-            self.blocked_until = max(self.blocked_until, now + retry_after_seconds)
+    def gives_up(self, now: float, waiting_since: float) -> str | None:
+        """Why a task that has waited since then is to fail, None when it is not."""
+        return self._breaker.gives_up(now, waiting_since)
+
+    def opens_at(self, now: float) -> float | None:
+        """When the mere passing of time changes something, None when nothing does."""
+        times = [time for time in (self.blocked_until, self._breaker.probe_at) if time is not None and time > now]
+        return max(times, default=None)
+
+    def began(self, now: float, *, is_limited: bool) -> None:
+        """A transfer takes a connection; `is_limited`: its job has a budget."""
+        if not self.active:
+            self._concurrency.resumed(now)
+        if is_limited:
+            self._concurrency.disturbed()
+        self._breaker.began(now)
+        self.active += 1
+
+    def refused(self, lane: int) -> None:
+        """A lane wanted a connection and got none."""
+        self.starved.add(lane)
+        if self.active >= self._concurrency.limit:
+            self._concurrency.pressed()
+
+    def lend(self, now: float) -> bool:
+        """Give a running transfer one connection more, if there is room or may become."""
+        if not self.has_room(now):
+            self._concurrency.lend(now)
+        if not self.has_room(now) or self._breaker.is_open:
+            return False
+        self.active += 1
+        return True
+
+    def answered(self, now: float, taken_at: float, count: int = 1) -> None:
+        """So many transfers have ended with a good answer, the last of which began at `taken_at`."""
+        if self._breaker.succeeded():
+            self._tell(self.origin, self.limit, self.limit, "it answers again")
+        self._retries.answered(count)
+        self._concurrency.answered(now, taken_at, count)
+
+    def moved(self, now: float, size_bytes: int, *, is_long: bool) -> None:
+        """So many bytes have come."""
+        self._concurrency.moved(now, size_bytes, is_long=is_long)
+
+    def failed(self, now: float, taken_at: float, failure: Failure) -> None:
+        """A transfer that began at `taken_at` has failed."""
+        wait = failure.retry_after_seconds
+        if failure.slows_host:
+            self._concurrency.struggled(now, taken_at, asks=wait is not None, why=failure.reason)
+        if failure.fault == HOST:
+            if self._breaker.failed(now, taken_at, failure.text):
+                self._tell(self.origin, self.limit, 0, f"it only fails ({failure.reason}): one probe at a time")
+        elif failure.fault == OBJECT:
+            self.answered(now, taken_at)
+        else:
+            self._breaker.dropped(taken_at)
+        if wait is not None and now + wait > self.blocked_until:
+            self.blocked_until = now + wait
+            self._breaker.hold_until(self.blocked_until)
+            self._tell(self.origin, self.limit, 0, f"it asks to be left alone for {wait:.1f} s")
+
+    def dropped(self, taken_at: float) -> None:
+        """A transfer has ended without saying anything about the origin."""
+        self._breaker.dropped(taken_at)
+
+    def retry_wait_seconds(self, now: float) -> float:
+        """How long a second attempt must wait for being affordable."""
+        return self._retries.wait_seconds(now)

@@ -12,19 +12,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 import structlog
 
 from common import clock
 from common.errors import HaulError
+from common.links import redact
 from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
 from target.carriers.messages import FAILED, Failure, Greeting, Order, Terms, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.feeder import Feeder
+from target.downloads.orders import Orders
 from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
@@ -70,11 +71,8 @@ class Lane:
         self._feeder: Feeder
         self._wake_lanes: Callable[[set[int]], None]
         self._random = random.Random()  # noqa: S311 - jitter needs no cryptography
-        self._ids = count()
         self._told: dict[int, Share] = {}
-        self._fetching: dict[int, Task] = {}
-        self._committing: dict[int, Task] = {}
-        self._progress: dict[int, tuple[int, int]] = {}
+        self._orders = Orders()
         self._heard_at = 0.0
         self._trouble = ""
         self._denied: Sequence[tuple[str, int]] = ()
@@ -84,7 +82,7 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<Lane {self._number}: {len(self._fetching)} fetching, {len(self._committing)} committing>"
+        return f"<Lane {self._number}: {self._orders}>"
 
     def start(self, feeder: Feeder, wake_lanes: Callable[[set[int]], None]) -> None:
         """Start the thread; `wake_lanes` is given numbers of other lanes. Does nothing where there is no disk."""
@@ -126,12 +124,7 @@ class Lane:
 
     def current_tasks(self, share: Share) -> list[TaskProgress]:
         """The share's running fetches as they were half a second ago at most; any thread."""
-        progress = self._progress
-        return [
-            TaskProgress(task.position, task.name, *progress.get(order_id, (0, 0)), task.start_ns, 0)
-            for order_id, task in list(self._fetching.items())
-            if task.share is share
-        ]
+        return self._orders.current_tasks(share)
 
     def _run(self) -> None:
         try:
@@ -154,14 +147,14 @@ class Lane:
 
     def _wait_seconds(self) -> float:
         due = self._scheduler.next_due(self._number, clock.monotonic())
-        return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if self._fetching else _IDLE_SECONDS)
+        return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if self._orders.fetching else _IDLE_SECONDS)
 
     def _notice_silence(self) -> None:
         """A carrier that hangs must not keep the others from the hosts that it is connected to."""
-        if clock.monotonic() >= self._heard_at + _SILENCE_SECONDS and self._fetching:
-            lanes = self._scheduler.write_off(self._fetching.values(), self._number, clock.monotonic())
+        if clock.monotonic() >= self._heard_at + _SILENCE_SECONDS and self._orders.fetching:
+            lanes = self._scheduler.write_off(self._orders.fetching.values(), self._number, clock.monotonic())
             if lanes:
-                _log.warning("lane.carrier_silent", lane=self._number, fetching=len(self._fetching))
+                _log.warning("lane.carrier_silent", lane=self._number, fetching=len(self._orders.fetching))
                 self._wake_lanes(lanes)
 
     def _greeting(self) -> Greeting:
@@ -176,13 +169,15 @@ class Lane:
     def _order(self) -> None:
         """Take tasks as far as there is room, and send them."""
         settings = self._settings
-        room = min(settings.max_transfers - len(self._fetching), settings.max_staged - len(self._committing))
+        room = min(
+            settings.max_transfers - len(self._orders.fetching), settings.max_staged - len(self._orders.committing)
+        )
         tasks, lanes = self._scheduler.take(self._number, room, clock.monotonic())
         if lanes:
             self._wake_lanes(lanes)
         if not tasks:
             return
-        if not self._fetching:
+        if not self._orders.fetching:
             self._heard_at = clock.monotonic()
         orders = []
         shares = {task.share for task in tasks}
@@ -191,8 +186,10 @@ class Lane:
         for task in tasks:
             task.attempt += 1
             task.start_ns = task.start_ns or now_ns
-            order_id = next(self._ids)
-            self._fetching[order_id] = task
+            if task.refusal:
+                self._recorder.record([Result(task, FAILED, 0, 0, now_ns, _given_up(task))])
+                continue
+            order_id = self._orders.add(task)
             refusal = refusals[task.share]
             if refusal is not None:
                 self._failed(refusal._replace(id=order_id))
@@ -245,7 +242,7 @@ class Lane:
             case messages.REPORT:
                 self._reported(*content)
             case messages.MOVED:
-                self._progress = {order_id: (received, expected) for order_id, received, expected in content[0]}
+                self._scheduler.moved(self._orders.progressed(content[0]), clock.monotonic(), is_long=True)
             case messages.SPENT:
                 self._grant(*content)
             case messages.CANCELLED:
@@ -258,38 +255,32 @@ class Lane:
     def _reported(
         self,
         released: Sequence[int],
-        ended: Sequence[tuple[int, int, int, int]],
+        ended: Sequence[tuple[int, int, int, int, int]],
         failed: Sequence[tuple[Any, ...]],
     ) -> None:
-        fetching, committing = self._fetching, self._committing
-        freed = []
-        for order_id in released:
-            task = committing[order_id] = fetching.pop(order_id)
-            freed.append(task)
-        if freed:
-            self._scheduler.release_all(freed)
-        end_ns = clock.unix_ns()
+        committing = self._orders.committing
+        now = clock.monotonic()
+        if released:
+            self._scheduler.answered(self._orders.received(released), now)
         if ended:
-            self._recorder.record(
-                [
-                    Result(committing.pop(order_id), outcome, downloaded, total, end_ns)
-                    for order_id, outcome, downloaded, total in ended
-                ]
-            )
+            end_ns = clock.unix_ns()
+            results = [
+                (Result(committing.pop(order_id), outcome, downloaded, total, end_ns), gained)
+                for order_id, outcome, downloaded, total, gained in ended
+            ]
+            self._recorder.record([result for result, _ in results])
+            gains = self._orders.gained((result.task, gained) for result, gained in results)
+            self._scheduler.moved(gains, now, is_long=False)
         for fields in failed:
             self._failed(Failure(*fields))
 
     def _failed(self, failure: Failure) -> None:
-        task = self._fetching.pop(failure.id, None)
+        task = self._orders.fetching.pop(failure.id, None)
         if task is None:
-            task = self._committing.pop(failure.id)
+            task = self._orders.committing.pop(failure.id)
         else:
-            self._scheduler.release(
-                task,
-                clock.monotonic(),
-                went_well=not failure.slows_host,
-                retry_after_seconds=failure.retry_after_seconds,
-            )
+            self._scheduler.failed(task, clock.monotonic(), failure)
+        task.moved_bytes = 0
         self._retry_or_fail(task, failure)
 
     def _retry_or_fail(self, task: Task, failure: Failure) -> None:
@@ -297,7 +288,7 @@ class Lane:
             task.attempt = 1
         delay = self._settings.retry.delay(task.attempt, failure, self._random.random())
         if delay is not None:
-            self._scheduler.retry(task, clock.monotonic() + delay)
+            self._scheduler.retry(task, clock.monotonic(), delay)
         else:
             self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), failure.text)])
 
@@ -310,7 +301,7 @@ class Lane:
             self._handle.send(messages.GRANT, number, granted)
 
     def _lend(self, order_id: int, wanted: int) -> None:
-        task = self._fetching.get(order_id)
+        task = self._orders.fetching.get(order_id)
         if task is not None:
             self._handle.send(messages.LEND, order_id, self._scheduler.lend(task, wanted, clock.monotonic()))
 
@@ -326,8 +317,8 @@ class Lane:
         self._handle.send(messages.CANCEL, share.number)
 
     def _cancelled(self, number: int) -> None:
-        for order_id in [order_id for order_id, task in self._fetching.items() if task.share.number == number]:
-            self._scheduler.release(self._fetching.pop(order_id), clock.monotonic())
+        for order_id in self._orders.fetching_of(number):
+            self._scheduler.dropped(self._orders.fetching.pop(order_id))
         for share, done in [entry for entry in self._cancelling if entry[0].number == number]:
             self._cancelling.remove((share, done))
             done()
@@ -335,13 +326,17 @@ class Lane:
     def _carrier_died(self) -> None:
         """What had not been reported is done again by the next carrier."""
         trouble, self._trouble = self._trouble or "the process that was fetching it has died", ""
-        lost = len(self._fetching) + len(self._committing)
+        lost = len(list(self._orders))
         _log.error("lane.carrier_died", lane=self._number, lost=lost, error=trouble)
         for number in {share.number for share, _ in self._cancelling}:
             self._cancelled(number)
         for share in self._told.values():
             share.has_history = True
         self._told.clear()
-        self._progress.clear()
-        for order_id in [*self._fetching, *self._committing]:
+        self._orders.lost()
+        for order_id in self._orders:
             self._failed(Failure(order_id, trouble, may_pass=True))
+
+
+def _given_up(task: Task) -> str:
+    return f'failed to download "{redact(task.link)}": {task.refusal}'

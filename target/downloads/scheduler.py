@@ -10,10 +10,11 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
-from target.downloads.hosts import Host, HostSettings
+from target.carriers.messages import Failure
+from target.downloads.hosts import Host, HostSettings, Tell, silent
 from target.downloads.share import Share
 from target.downloads.task import Task
 
@@ -54,9 +55,10 @@ class Scheduler:
     busy, lanes do not wake each other for nothing.
     """
 
-    def __init__(self, lanes: int, host_settings: HostSettings) -> None:
+    def __init__(self, lanes: int, host_settings: HostSettings, tell: Tell = silent) -> None:
         self._lock = threading.Lock()
         self._host_settings = host_settings
+        self._tell = tell
         self._hosts: dict[str, Host] = {}
         self._blocked: set[str] = set()
         self._queues: list[dict[str, _ShareQueue]] = [{} for _ in range(lanes)]
@@ -80,7 +82,7 @@ class Scheduler:
     def take(self, lane: int, limit: int, now: float) -> tuple[list[Task], set[int]]:
         """Up to `limit` tasks for a lane to start now, and the other lanes worth waking.
 
-        Every task holds a connection until `release`.
+        Every task holds a connection until it is given back; one with a `refusal` has none, and is to fail.
         """
         taken: list[Task] = []
         with self._lock:
@@ -102,35 +104,39 @@ class Scheduler:
                     del queues[turns.popleft()]
             return taken, self._lanes_to_wake(lane, now)
 
-    def release(
-        self, task: Task, now: float, *, went_well: bool = True, retry_after_seconds: float | None = None
-    ) -> None:
-        """Give back a task's connection; `went_well` is False when the host struggled. `take` must follow."""
+    def answered(self, tasks: Sequence[Task], now: float) -> None:
+        """Give back the connections of tasks whose origin has answered well; `take` must follow."""
+        with self._lock:
+            ended: dict[Host, list[float]] = {}
+            for task in tasks:
+                ended.setdefault(self._give_back(task), []).append(task.taken_at)
+            for host, taken_at in ended.items():
+                host.answered(now, max(taken_at), len(taken_at))
+
+    def failed(self, task: Task, now: float, failure: Failure) -> None:
+        """Give back the connection of a task that has failed; `take` must follow."""
         with self._lock:
             host = self._give_back(task)
-            if went_well:
-                host.succeeded()
-            else:
-                host.struggled(now, retry_after_seconds)
-                if host.blocked_until > now:
-                    self._blocked.add(task.origin)
+            host.failed(now, task.taken_at, failure)
+            if host.opens_at(now) is not None:
+                self._blocked.add(task.origin)
 
-    def release_all(self, tasks: Sequence[Task]) -> None:
-        """Give back the connections of tasks that went well; `take` must follow."""
+    def dropped(self, task: Task) -> None:
+        """Give back the connection of a task that was cancelled, or lost by us; `take` must follow."""
         with self._lock:
-            for task in tasks:
-                self._give_back(task).succeeded()
+            self._give_back(task).dropped(task.taken_at)
+
+    def moved(self, sizes: Mapping[str, int], now: float, *, is_long: bool) -> None:
+        """So many bytes have come from each origin; `is_long`: of transfers that are still running."""
+        with self._lock:
+            for origin, size_bytes in sizes.items():
+                self._hosts[origin].moved(now, size_bytes, is_long=is_long)
 
     def lend(self, task: Task, wanted: int, now: float) -> int:
         """Let a running task have up to so many connections more, until it is released; returns how many."""
         with self._lock:
             host, share, lent = self._hosts[task.origin], task.share, 0
-            while lent < wanted and share.has_room and now >= host.blocked_until:
-                if not host.has_room(now):
-                    host.succeeded()  # it asks because the streams that it has been lent have made it faster
-                    if not host.has_room(now):
-                        break
-                host.active += 1
+            while lent < wanted and share.has_room and host.lend(now):
                 share.active += 1
                 lent += 1
             task.connections += lent
@@ -158,10 +164,11 @@ class Scheduler:
         freed.add(task.share)
         return host
 
-    def retry(self, task: Task, due: float) -> None:
-        """Queue a released task again, not before `due`."""
+    def retry(self, task: Task, now: float, delay_seconds: float) -> None:
+        """Queue a released task again, after the delay and when its origin may be asked for second attempts."""
         with self._lock:
             if not task.share.is_stopped:
+                due = now + max(delay_seconds, self._host(task.origin).retry_wait_seconds(now))
                 task.share.queued[task.lane] += 1
                 heapq.heappush(self._delayed[task.lane], (due, next(self._order), task))
 
@@ -170,8 +177,9 @@ class Scheduler:
         with self._lock:
             dues = [self._delayed[lane][0][0]] if self._delayed[lane] else []
             if self._blocked:
-                self._blocked = {origin for origin in self._blocked if self._hosts[origin].blocked_until > now}
-                dues += (self._hosts[origin].blocked_until for origin in self._blocked)
+                opens = {origin: self._hosts[origin].opens_at(now) for origin in self._blocked}
+                self._blocked = {origin for origin, at in opens.items() if at is not None}
+                dues += (at for at in opens.values() if at is not None)
         return max(0.0, min(dues) - now) if dues else None
 
     def withdraw(self, share: Share) -> int:
@@ -207,24 +215,34 @@ class Scheduler:
             return None
         for _ in range(len(queue.turns)):
             origin = queue.turns[0]
-            host = self._hosts.get(origin)
-            if host is None:
-                host = self._hosts[origin] = Host(self._host_settings)
+            host = self._host(origin)
             if host.has_room(now):
-                host.active += 1
+                host.began(now, is_limited=share.budget is not None)
                 share.active += 1
                 share.queued[lane] -= 1
                 task = queue.pop(origin)
-                task.connections = 1
+                task.connections, task.taken_at = 1, now
                 return task
-            host.starved.add(lane)
+            refusal = host.gives_up(now, share.fed_at)
+            if refusal is not None:
+                share.queued[lane] -= 1
+                task = queue.pop(origin)
+                task.refusal = refusal
+                return task
+            host.refused(lane)
             queue.turns.rotate(-1)
         return None
+
+    def _host(self, origin: str) -> Host:
+        host = self._hosts.get(origin)
+        if host is None:
+            host = self._hosts[origin] = Host(origin, self._host_settings, self._tell)
+        return host
 
     def _lanes_to_wake(self, lane: int, now: float) -> set[int]:
         lanes: set[int] = set()
         for freed in self._freed[lane]:
-            if freed.starved and (freed.has_room(now) if isinstance(freed, Host) else freed.has_room):
+            if freed.starved and (freed.wants_lanes(now) if isinstance(freed, Host) else freed.has_room):
                 lanes |= freed.starved
                 freed.starved.clear()
         self._freed[lane].clear()

@@ -206,6 +206,7 @@ class Downloads:
         return [task._replace(name=expansion.names(task.position, task.position + 1)[0]) for task in tasks]
 
     def _run(self, share: Share) -> None:
+        share.fed_at = clock.monotonic()
         if share.spec.bytes_per_hour:
             share.budget = Budget(share.spec.bytes_per_hour / 3600 / share.spec.share_count)
         self._feeder.add(share)

@@ -35,6 +35,7 @@ class Share:
         self.next_batch = 0
         self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
         self.budget: Budget | None = None
+        self.fed_at = 0.0
 
         self.active = 0
         self.queued = [0] * lanes

@@ -18,7 +18,7 @@ class Task:
 
     __slots__ = (
         *("attempt", "connections", "expected", "is_written_off", "lane", "link", "name", "origin", "position"),
-        *("share", "start_ns"),
+        *("moved_bytes", "refusal", "share", "start_ns", "taken_at"),
     )
 
     def __init__(
@@ -41,6 +41,9 @@ class Task:
         self.attempt = 0
         self.connections = 0
         self.is_written_off = False
+        self.taken_at = 0.0
+        self.moved_bytes = 0
+        self.refusal = ""
         self.start_ns = 0
 
     def __repr__(self) -> str:

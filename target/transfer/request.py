@@ -92,6 +92,10 @@ class Receipt(NamedTuple):
     head: ResponseHead
 
 
+_STRUGGLES = frozenset({"refused", "reset", "connect_timeout", "first_byte", "stall"})
+_OF_OBJECT = frozenset({"short", "range", "changed", "internal"})
+
+
 class FetchError(OriginError):
     """An object could not be fetched; `kind` is the row of `outcomes`, the text is for the user."""
 
@@ -110,7 +114,12 @@ class FetchError(OriginError):
         self.retry = retry
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
-        self.slows_host = slows_host
+        self.slows_host = slows_host or kind in _STRUGGLES
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether other objects of the same host may well fail, too."""
+        return self.retry is Retry.LATER and self.kind not in _OF_OBJECT
 
 
 class Completion(NamedTuple):

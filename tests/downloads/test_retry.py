@@ -1,10 +1,9 @@
-"""Backoff, and how a host's connections grow and shrink."""
+"""Whether and when a failed attempt is made again."""
 
 import pytest
 
 from common.errors import DiskFailure, NoSpace, Retry
 from target.carriers.messages import failure_of
-from target.downloads.hosts import Host, HostSettings
 from target.downloads.retry import RetryPolicy
 from target.transfer.request import FetchError
 
@@ -34,16 +33,3 @@ def test_a_disk_failure_is_tried_again() -> None:
 def test_retry_after_is_waited_for_in_full() -> None:
     error = FetchError("status", "503", retry=Retry.LATER, retry_after_seconds=20.0)
     assert POLICY.delay(1, failure_of(1, error), 0.5) == 20.5
-
-
-def test_host_grows_with_success_and_halves_at_most_once_per_interval() -> None:
-    host = Host(HostSettings(initial_connections=2, max_connections=4, cut_interval_seconds=1.0))
-    for _ in range(5):
-        host.succeeded()
-    assert host.limit == 4
-    host.struggled(0.0, None)
-    host.struggled(0.5, None)
-    assert host.limit == 2
-    host.struggled(1.0, None)
-    host.struggled(2.0, None)
-    assert host.limit == 1

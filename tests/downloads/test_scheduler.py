@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from common.names import Bucket
 from common.shares import JobSpec
+from target.carriers.messages import HOST, Failure
+from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.hosts import HostSettings
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share, State
 from target.downloads.task import Task
 
 LANES = 3
+REFUSED = Failure(1, "status 429", may_pass=True, slows_host=True, fault=HOST, reason="status 429")
 
 
 def make_share(job: str, connections: int = 0) -> Share:
@@ -26,7 +29,7 @@ def tasks_of(share: Share, count: int, lane: int = 0, origin: str = "http://a:80
 
 
 def scheduler_with(initial: int = 100, maximum: int = 100) -> Scheduler:
-    return Scheduler(LANES, HostSettings(initial_connections=initial, max_connections=maximum))
+    return Scheduler(LANES, HostSettings(ConcurrencySettings(initial_connections=initial, max_connections=maximum)))
 
 
 def test_jobs_take_turns_whatever_their_size() -> None:
@@ -43,8 +46,8 @@ def test_a_small_job_posted_later_starts_with_the_next_free_connection() -> None
     running, _ = scheduler.take(0, 10, 0.0)
     assert len(running) == 4
     scheduler.offer(tasks_of(small, 1))
-    scheduler.release(running[0], 0.0)
-    scheduler.release(running[1], 0.0)
+    scheduler.dropped(running[0])
+    scheduler.dropped(running[1])
     taken, _ = scheduler.take(0, 10, 0.0)
     assert {task.share.id for task in taken} == {"big", "small"}
 
@@ -63,7 +66,7 @@ def test_a_freed_connection_wakes_the_lane_that_was_refused() -> None:
     scheduler.offer(tasks_of(share, 1, lane=1))
     (first,), _ = scheduler.take(0, 10, 0.0)
     assert scheduler.take(1, 10, 0.0) == ([], set())
-    scheduler.release(first, 0.0)
+    scheduler.dropped(first)
     assert scheduler.take(0, 10, 0.0) == ([], {1})
     assert len(scheduler.take(1, 10, 0.0)[0]) == 1
 
@@ -74,7 +77,7 @@ def test_a_lane_that_uses_the_connection_itself_wakes_nobody() -> None:
     scheduler.offer(tasks_of(share, 1, lane=1))
     (first,), _ = scheduler.take(0, 10, 0.0)
     scheduler.take(1, 10, 0.0)
-    scheduler.release(first, 0.0)
+    scheduler.dropped(first)
     taken, lanes = scheduler.take(0, 10, 0.0)
     assert len(taken) == 1
     assert lanes == set()
@@ -92,7 +95,7 @@ def test_a_host_that_asks_for_time_gets_it() -> None:
     scheduler, share = scheduler_with(), make_share("j")
     scheduler.offer(tasks_of(share, 2))
     (first,), _ = scheduler.take(0, 1, 0.0)
-    scheduler.release(first, 0.0, went_well=False, retry_after_seconds=30.0)
+    scheduler.failed(first, 0.0, REFUSED._replace(retry_after_seconds=30.0))
     assert scheduler.take(0, 10, 29.9)[0] == []
     assert scheduler.next_due(0, 10.0) == pytest.approx(20.0)
     assert len(scheduler.take(0, 10, 30.0)[0]) == 1
@@ -102,8 +105,8 @@ def test_retry_waits_until_it_is_due() -> None:
     scheduler, share = scheduler_with(), make_share("j")
     scheduler.offer(tasks_of(share, 1))
     (task,), _ = scheduler.take(0, 1, 0.0)
-    scheduler.release(task, 0.0)
-    scheduler.retry(task, 5.0)
+    scheduler.dropped(task)
+    scheduler.retry(task, 0.0, 5.0)
     assert scheduler.take(0, 1, 4.0)[0] == []
     assert scheduler.next_due(0, 4.0) == pytest.approx(1.0)
     assert scheduler.take(0, 1, 5.0)[0] == [task]
@@ -116,8 +119,8 @@ def test_withdrawn_share_leaves_nothing_behind() -> None:
         scheduler.offer(tasks_of(gone, 4, lane))
     scheduler.offer(tasks_of(stays, 1))
     (task,), _ = scheduler.take(0, 1, 0.0)
-    scheduler.release(task, 0.0)
-    scheduler.retry(task, 1.0)
+    scheduler.dropped(task)
+    scheduler.retry(task, 0.0, 1.0)
     assert scheduler.withdraw(gone) == 12
     assert [task.share for lane in range(LANES) for task in scheduler.take(lane, 10, 9.0)[0]] == [stays]
     assert gone.queued == [0] * LANES
@@ -152,7 +155,7 @@ def test_every_task_is_taken_once_and_no_limit_is_ever_exceeded(
             lane = awake.pop()
         else:
             lane = running[0].lane
-            scheduler.release(running.pop(0), 0.0)
+            scheduler.dropped(running.pop(0))
         started, woken = scheduler.take(lane, 4, 0.0)
         if len(started) == 4:
             awake.add(lane)
