@@ -47,6 +47,8 @@ def build() -> typer.Typer:
     app.add_typer(_show(), name="show")
     app.command("wait")(jobs.wait_job)
     app.command("stop")(jobs.stop_job)
+    app.command("pause")(jobs.pause_job)
+    app.command("resume")(jobs.resume_job)
     app.add_typer(_job(), name="job")
     app.add_typer(_start(), name="start")
     app.command("create")(buckets.create)

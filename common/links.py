@@ -72,6 +72,14 @@ def without_secrets(link: str) -> str:
     return f"{scheme}{parts['host']}{parts['path']}"
 
 
+def shown_link(link: str) -> str:
+    """`without_secrets`, with a question mark at the end where something is missing: it cannot be fetched so."""
+    if _NOTHING_TO_HIDE.match(link):
+        return link
+    shown = without_secrets(link)
+    return shown if shown == link else f"{shown}?"
+
+
 def origin_of(link: str) -> str:
     """`scheme://host:port` in lower case without userinfo: what limits and secrets are kept by."""
     parts = _parts(link)

@@ -17,6 +17,10 @@ from common.expectation import Expectation
 from common.links import without_secrets
 from common.names import Bucket
 
+DEFAULT_PRIORITY = 3
+PRIORITIES = range(1, 6)
+"""Each gets twice the turns of the one below it."""
+
 
 class TaskSpec(NamedTuple):
     """One object of a job: its position in the whole job, its name, the link it comes from, what is known of it."""
@@ -51,6 +55,7 @@ class JobSpec:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     template: str = ""
     subdir: str = ""
+    priority: int = DEFAULT_PRIORITY
 
     def pack(self) -> bytes:
         """The msgpack form."""

@@ -28,8 +28,10 @@ from proxy.api.openapi import DocumentedApi
 from proxy.buckets import PREFIX as BUCKETS_PREFIX
 from proxy.buckets import Buckets
 from proxy.config import ProxyConfig
+from proxy.downloads.control import Control
 from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.reports import Reports
 from proxy.downloads.service import Downloads
 from proxy.listing import Listing
 from proxy.membership import Membership
@@ -51,13 +53,14 @@ class ProxyNode:
         self._membership = Membership(own, self._store, peers, self._scope, config.keep_alive_seconds)
         self._buckets = Buckets(self._store, self._membership, peers)
         self._jobs = JobStore(self._store)
+        control = Control(self._jobs, self._membership, peers, self._scope)
         self._downloads = Downloads(
-            self._jobs, self._buckets, self._membership, peers, self._scope, config.decision_grace_seconds
+            self._jobs, self._buckets, self._membership, peers, self._scope, control, config.decision_grace_seconds
         )
         self._listing = Listing(self._membership, peers)
         self._redirects = ObjectRedirects(self._buckets, self._membership)
-        self._intra = IntraApi(self._membership, self._buckets, self._downloads)
-        self._api = self._build_api()
+        self._intra = IntraApi(self._membership, self._buckets, self._downloads, control)
+        self._api = self._build_api(Reports(self._jobs, self._membership, peers))
         self.application = web.guarded(self._dispatch, self._name)
 
     async def start(self) -> None:
@@ -77,7 +80,7 @@ class ProxyNode:
         await self._store.close()
         await self._client.close()
 
-    def _build_api(self) -> DocumentedApi:
+    def _build_api(self, reports: Reports) -> DocumentedApi:
         identity = cluster_api.Identity(self._config.id, self._config.cluster_id, clock.monotonic())
         api = DocumentedApi(
             title="Haul",
@@ -85,7 +88,7 @@ class ProxyNode:
             version="1",
             redirect_slashes=False,
         )
-        api.include_router(download_api.router(self._downloads, self._config.max_body_bytes))
+        api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
         api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._listing)))
         routes = cluster_api.ClusterRoutes(identity, self._membership, self._buckets, self._downloads)
         api.include_router(cluster_api.router(routes))

@@ -23,7 +23,8 @@ _BEHIND_DIRECTORY = "\U0010ffff"
 _NAME = itemgetter(0)
 _DIRECTORY_PAGE = 256
 Entry = list[Any]
-"""Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None; with properties the target id."""
+"""Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None, grade; with properties the target
+id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from common import web
 from common.clustermap import TARGET, Node
 from common.errors import InvalidRequest
 from common.lifecycle import TaskScope
+from common.names import Bucket
 from common.nodeclient import NodeClient
 from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
@@ -24,12 +25,16 @@ from target.downloads.breaker import BreakerSettings
 from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
-from target.downloads.lane import Lane, LaneSettings
+from target.downloads.lane import Lane
+from target.downloads.ledger import Ledger
 from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
 from target.downloads.service import Downloads
+from target.downloads.settings import LaneSettings
+from target.downloads.story import Story
 from target.membership import Membership
+from target.storage.metadata import ObjectMetadata
 from target.storage.store import Store
 
 
@@ -64,7 +69,8 @@ class TargetNode:
         self.http_protocol = fast_reads(self._objects.read_small)
 
     def _build_downloads(self, config: TargetConfig, nursery: Nursery) -> Downloads:
-        scheduler = Scheduler(len(config.mountpaths), _host_settings(config))
+        story = Story(self._journal)
+        scheduler = Scheduler(len(config.mountpaths), _host_settings(config), story.tell)
         recorder = Recorder(self._journal)
         settings = LaneSettings(
             config.max_transfers_per_lane,
@@ -83,9 +89,12 @@ class TargetNode:
             recorder,
             lanes,
             self._usable_lanes,
-            self._store.sweep_parts,
-            self._job_ended,
+            story,
+            Ledger(config.id, self._journal, self._stored_metadata),
         )
+
+    def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
+        return self._store.head(bucket, name, bucket_id)[0]
 
     def _usable_lanes(self) -> dict[int, int]:
         """Lanes whose mountpath can be used, with its digest."""
@@ -100,7 +109,7 @@ class TargetNode:
     async def start(self) -> None:
         """Check the disks, replay the journal, join the cluster."""
         await asyncio.to_thread(self._store.start)
-        await self._downloads.start()
+        await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._scope.start("membership", self._membership.run(self._downloads))
 
     async def stop(self) -> None:

@@ -44,6 +44,22 @@ def remove(client: Client, job_id: str) -> None:
     client.call("DELETE", f"{_PATH}/remove", body={"id": job_id})
 
 
+def pause(client: Client, job_id: str) -> None:
+    """Let a job rest; harmless when it does already."""
+    client.call("POST", f"{_PATH}/pause", body={"id": job_id})
+
+
+def resume(client: Client, job_id: str) -> None:
+    """Let a job go on; harmless when it does already."""
+    client.call("POST", f"{_PATH}/resume", body={"id": job_id})
+
+
+def story(client: Client, job_id: str) -> Mapping[str, Any]:
+    """What was decided while a job ran, and why."""
+    answer: Mapping[str, Any] = client.call("GET", f"{_PATH}/{job_id}/story")
+    return answer
+
+
 def is_missing(error: ServerError) -> bool:
     """Whether the job does not exist."""
     return error.status == 404

@@ -13,7 +13,7 @@ import typer
 
 from cli import formats, output
 from cli.client import Client, find_endpoints
-from cli.downloads import api, watch
+from cli.downloads import api, reports, watch
 from cli.downloads.requests import seconds_of
 from cli.downloads.status import JobStatus, summary, when
 from cli.downloads.watch import Watching
@@ -47,18 +47,34 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
         str, typer.Option("--refresh", metavar="TIME", help="Show again every so often, e.g. 5s, until Ctrl-C.")
     ] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show errors and objects on their way.")] = False,
+    story: Annotated[bool, typer.Option("--story", help="Show what was decided about its hosts, and why.")] = False,
+    ledger: Annotated[
+        str,
+        typer.Option("--ledger", metavar="FILE", help="Write what has become of each object to FILE (- for stdout)."),
+    ] = "",
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="With --ledger: only what failed.")] = False,
     units: UnitsOption = Units.IEC,
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
     """Show the jobs that are running, or one in detail."""
     ids = _ids(arguments, at_most=1)
+    if (story or ledger or only_failed) and not ids:
+        raise UsageError("--story and --ledger need the id of a job:  haul show job ID --story")
+    if only_failed and not ledger:
+        raise UsageError("--only-failed goes with --ledger:  haul show job ID --ledger failed.jsonl --only-failed")
     interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
     if progress and not ids:
         raise UsageError("--progress needs the id of a job:  haul show job ID --progress")
     if regex and ids:
         raise UsageError("--regex and an id cannot be used together")
     with Client(find_endpoints(endpoint)) as client:
+        if ledger:
+            reports.write_ledger(client, ids[0], ledger, only_failed=only_failed)
+            return
+        if story:
+            reports.show_story(client, ids[0], as_json=as_json)
+            return
         if progress:
             watching = Watching(shows_progress=True, interval_seconds=interval_seconds, units=units, as_json=as_json)
             watch.report(client, watch.follow(client, ids[0], watching), watching)
@@ -109,6 +125,34 @@ def stop_job(
         _each(
             chosen, lambda job_id: api.abort(client, job_id), done="Stopped", none="No job is running.", as_json=as_json
         )
+
+
+def pause_job(
+    arguments: JobsArguments = None,
+    pause_all: AllOption = False,
+    regex: RegexOption = "",
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Let jobs rest; what is half-fetched stays, and other jobs go on."""
+    with Client(find_endpoints(endpoint)) as client:
+        chosen = _choose(client, arguments, everything=pause_all, regex=regex, only_active=True)
+        _each(
+            chosen, lambda job_id: api.pause(client, job_id), done="Paused", none="No job is running.", as_json=as_json
+        )
+
+
+def resume_job(
+    arguments: JobsArguments = None,
+    resume_all: AllOption = False,
+    regex: RegexOption = "",
+    as_json: JsonOption = False,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Let paused jobs go on where they were."""
+    with Client(find_endpoints(endpoint)) as client:
+        chosen = _choose(client, arguments, everything=resume_all, regex=regex, only_active=True)
+        _each(chosen, lambda job_id: api.resume(client, job_id), done="Resumed", none="No job rests.", as_json=as_json)
 
 
 def remove_job(

@@ -43,6 +43,7 @@ class Options:
     max_connections: int = 0
     bytes_per_hour: str = ""
     headers: Sequence[str] = field(default=())
+    priority: int = 0
 
 
 def build(source: str, destination: Location, objects: ObjectList | None, options: Options) -> dict[str, Any]:
@@ -98,6 +99,10 @@ def _common(destination: Location, options: Options) -> dict[str, Any]:
         body["limits"] = limits
     if options.headers:
         body["headers"] = _headers(options.headers)
+    if options.priority:
+        if not 1 <= options.priority <= 5:
+            raise UsageError("--priority must be 1 (lowest) to 5")
+        body["priority"] = options.priority
     return body
 
 

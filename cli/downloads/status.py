@@ -74,9 +74,10 @@ class JobStatus:
 
     @property
     def state(self) -> str:
-        """One word: `running`, `aborted`, `failed` (some object did not arrive), `finished`."""
+        """One word: `running`, `paused`, `aborted`, `failed` (some object did not arrive), `finished`."""
         if not self.is_over:
-            return "stopping" if self.aborted else "running"
+            resting = "paused" if self.wire.get("paused") else "running"
+            return "stopping" if self.aborted else resting
         if self.aborted:
             return "aborted"
         return "failed" if self.error_count else "finished"

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
 from common.errors import InvalidRequest
-from proxy.api.answers import body_of, json_response, query_parameters
+from proxy.api.answers import body_of, is_true, json_response, query_parameters
+from proxy.downloads.reports import Reports
 from proxy.downloads.requests import parse_job_id, parse_status_query
 from proxy.downloads.service import Downloads
 
@@ -60,7 +62,7 @@ def _body(examples: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": {"application/json": {"examples": examples}}}}
 
 
-def router(downloads: Downloads, max_body_bytes: int) -> APIRouter:
+def router(downloads: Downloads, reports: Reports, max_body_bytes: int) -> APIRouter:
     """The routes of the downloader."""
     routes = APIRouter(tags=["downloads"])
 
@@ -75,6 +77,30 @@ def router(downloads: Downloads, max_body_bytes: int) -> APIRouter:
         """With `id` one job and its tasks; without it a list of jobs, filtered by a POSIX regular expression."""
         query = parse_status_query(await body_of(request), query_parameters(request))
         return json_response(await downloads.status(query) if query.id else await downloads.list_jobs(query), _JSON)
+
+    @routes.get("/v1/download/{job_id}/story", summary="Show why a job goes as it does")
+    async def story(job_id: str) -> Response:
+        """Every change of how many connections a host gets, with its reason."""
+        return json_response(await reports.story(job_id), _JSON)
+
+    @routes.get("/v1/download/{job_id}/ledger", summary="Show what has become of each object")
+    async def ledger(job_id: str, request: Request) -> Response:
+        """JSON lines in no particular order; with `only_failed=true` what failed. Both are manifests for a new job."""
+        only_failed = is_true(query_parameters(request).get("only_failed", ""))
+        lines = await reports.ledger(job_id, failed_only=only_failed)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @routes.post("/v1/download/pause", summary="Let a job rest", openapi_extra=_body(_ID_EXAMPLES))
+    async def pause(request: Request) -> Response:
+        """Nothing more of it is fetched until it is resumed; what is half there stays. May be repeated."""
+        await downloads.pause(parse_job_id(await body_of(request)))
+        return Response()
+
+    @routes.post("/v1/download/resume", summary="Let a job go on", openapi_extra=_body(_ID_EXAMPLES))
+    async def resume(request: Request) -> Response:
+        """A paused job goes on where it was. May be repeated."""
+        await downloads.resume(parse_job_id(await body_of(request)))
+        return Response()
 
     @routes.delete("/v1/download/{action:path}", summary="Abort or remove a job", openapi_extra=_body(_ID_EXAMPLES))
     async def change(request: Request, action: str) -> Response:

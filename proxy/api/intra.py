@@ -11,6 +11,7 @@ from common.clustermap import Node
 from common.errors import InvalidRequest, MethodNotAllowed
 from common.web import Receive, Scope, Send, answer_msgpack, decode_msgpack, read_body
 from proxy.buckets import Buckets
+from proxy.downloads.control import Control
 from proxy.downloads.service import Downloads
 from proxy.membership import Membership
 
@@ -21,10 +22,11 @@ _MAX_BODY_BYTES = 1024 * 1024
 class IntraApi:
     """Dispatches `POST /intra/v1/…`."""
 
-    def __init__(self, membership: Membership, buckets: Buckets, downloads: Downloads) -> None:
+    def __init__(self, membership: Membership, buckets: Buckets, downloads: Downloads, control: Control) -> None:
         self._membership = membership
         self._buckets = buckets
         self._downloads = downloads
+        self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
@@ -53,5 +55,5 @@ class IntraApi:
         node = Node.from_wire(body["node"])
         await self._membership.join(node)
         table = await self._buckets.refresh()
-        self._downloads.settle(node.id)
+        self._control.settle(node.id)
         return {"clustermap": self._membership.map.to_wire(), "buckets": self._buckets.message(table)}

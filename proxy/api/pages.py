@@ -23,7 +23,7 @@ _CACHED, _ARCHIVES, _NAME_ONLY, _NAME_SIZE, _NOT_CACHED = 1, 8, 16, 32, 512
 _MAX_FLAG_DIGITS = 20
 _NOT_RECURSIVE, _NO_DIRECTORIES = 2048, 8192
 _OBJECT_FLAGS, _DIRECTORY_FLAGS = 64, 256
-_FROM_METADATA = ("checksum", "atime", "version", "location", "custom")
+_FROM_METADATA = ("checksum", "atime", "version", "location", "custom", "grade")
 _CUSTOM_ORDER = ("source", "ETag", "LastModified", "Last-Modified", "crc32c", "md5", "version")
 _WHAT = "failed to unmarshal list"
 _FIELDS = frozenset(
@@ -136,7 +136,7 @@ def _directories(page: Page, message: ListMessage) -> Iterable[str]:
 
 def _values(entry: Entry, message: ListMessage) -> list[tuple[str, str, Any]]:
     """The wanted properties that an entry has, as (JSON key, msgpack key, value), in the dialect's order."""
-    _, size, checksum, stored_ns, version, label, custom, *target = entry
+    _, size, checksum, stored_ns, version, label, custom, grade, *target = entry
     wanted = message.properties
     values = [
         ("checksum", "cs", checksum if "checksum" in wanted else ""),
@@ -144,6 +144,7 @@ def _values(entry: Entry, message: ListMessage) -> list[tuple[str, str, Any]]:
         ("version", "v", str(version) if "version" in wanted and version else ""),
         ("location", "t", f"t[{target[0]}]:mp[{label}]" if "location" in wanted and target else ""),
         ("custom-md", "m", _custom(custom) if "custom" in wanted and custom else ""),
+        ("grade", "grade", grade if "grade" in wanted else ""),
         ("size", "s", size if "size" in wanted else 0),
         ("copies", "c", 1 if "copies" in wanted else 0),
         ("flags", "f", _OBJECT_FLAGS),

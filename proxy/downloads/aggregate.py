@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.shares import ShareStatus, TaskProgress
+from common.shares import DEFAULT_PRIORITY, ShareStatus, TaskProgress
 from common.units import EPOCH, format_time
 from proxy.downloads.records import Figures, JobRecord
 
@@ -58,7 +58,8 @@ def job_json(
 ) -> dict[str, Any]:
     """One job as lists show it.
 
-    Extensions: `stale_targets`, left out when empty, and `downloaded_bytes` of finished objects, where asked for.
+    Extensions: `stale_targets`, `paused` and `priority`, left out when there is nothing to say, and `downloaded_bytes`
+    of finished objects, where asked for.
     """
     fields: dict[str, Any] = {
         "id": record.id,
@@ -76,6 +77,10 @@ def job_json(
     }
     if with_bytes:
         fields["downloaded_bytes"] = figures.bytes
+    if record.paused:
+        fields["paused"] = True
+    if record.priority != DEFAULT_PRIORITY:
+        fields["priority"] = record.priority
     if late := sorted(stale):
         fields["stale_targets"] = late
     return fields

@@ -82,6 +82,7 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         headers=request.headers,
         template=tasks.template.text if isinstance(tasks, RangeTasks) else "",
         subdir=tasks.subdir if isinstance(tasks, RangeTasks) else "",
+        priority=request.priority,
     )
     return Plan(spec, shares)
 

@@ -6,8 +6,9 @@ Nothing per object and no secret is in it: tasks, links and headers are in the t
        │                  └──abort──> aborted ──summary──> finished
        └──a target asks for a decision──> dropped (expires)
 
-`dropped` and `removed` are tombstones: the key stays, so that a slow proxy cannot commit the job afterwards, and a
-target that was away can still be told. `pending` names the targets that have not heard of the latest abort or removal.
+A job that runs may be paused and resumed. `dropped` and `removed` are tombstones: the key stays, so that a slow proxy
+cannot commit the job afterwards, and a target that was away can still be told. `pending` names the targets that have
+not heard of the latest change (pause, resume, abort, removal), whose number is `change`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any, Self
 
 import msgpack
 
-from common.shares import JobSpec
+from common.errors import InvalidRequest, JobNotFound
+from common.shares import DEFAULT_PRIORITY, JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,54 @@ class JobRecord:
     summary: Figures | None = None
     pending: tuple[str, ...] = ()
     gone: bool = False
+    paused: bool = False
+    change: int = 0
+    priority: int = DEFAULT_PRIORITY
 
     @property
     def is_finished(self) -> bool:
         """The figures will not change any more."""
         return self.summary is not None
 
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What a target is to be told, that has missed the latest change."""
+        if self.gone:
+            return ("abort", "remove")
+        if self.aborted_ns:
+            return ("abort",)
+        return ("pause",) if self.paused else ("resume",)
+
     def aborting(self, now_ns: int) -> JobRecord:
-        """Aborted now, and every target is to be told."""
-        return replace(self, aborted_ns=self.aborted_ns or now_ns, pending=self.targets)
+        """Aborted now, and every target is to be told; one that has ended is only marked. Raises JobNotFound."""
+        self._check_here()
+        pending = () if self.is_finished else self.targets
+        return replace(
+            self, aborted_ns=self.aborted_ns or now_ns, paused=False, pending=pending, change=self.change + 1
+        )
+
+    def pausing(self, *, paused: bool) -> JobRecord:
+        """Paused, or resumed; every target is to be told. Raises JobNotFound, InvalidRequest when the job has ended."""
+        self._check_here()
+        if self.is_finished or self.aborted_ns:
+            verb = "paused" if paused else "resumed"
+            raise InvalidRequest(f'job "{self.id}" has ended, it cannot be {verb}')
+        if self.paused == paused:
+            return self
+        return replace(self, paused=paused, pending=self.targets, change=self.change + 1)
 
     def removing(self) -> JobRecord:
         """Removed, and every target is to be told."""
-        return replace(self, gone=True, pending=self.targets)
+        return replace(self, gone=True, pending=self.targets, change=self.change + 1)
 
-    def told(self, targets: Iterable[str]) -> JobRecord:
-        """These targets know of the latest abort or removal."""
+    def _check_here(self) -> None:
+        if self.gone:
+            raise JobNotFound(self.id)
+
+    def told(self, targets: Iterable[str], change: int) -> JobRecord:
+        """These targets know of a change; unless it was the latest, that does not say that they know that one."""
+        if change != self.change:
+            return self
         known = set(targets)
         return replace(self, pending=tuple(target for target in self.pending if target not in known))
 
@@ -94,7 +128,15 @@ def new_record(spec: JobSpec, targets: Iterable[str], now_ns: int) -> JobRecord:
     shares = tuple(targets)
     summary = None if shares else Figures(started_ns=now_ns, finished_ns=now_ns)
     return JobRecord(
-        spec.id, spec.kind, spec.description, spec.bucket.uname, spec.total, shares, now_ns, summary=summary
+        spec.id,
+        spec.kind,
+        spec.description,
+        spec.bucket.uname,
+        spec.total,
+        shares,
+        now_ns,
+        summary=summary,
+        priority=spec.priority,
     )
 
 

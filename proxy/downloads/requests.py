@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import InvalidRequest, JobNotFound, RequestError
 from common.links import check_header, complete_link
 from common.names import Bucket, normalize_object_name, normalize_provider
+from common.shares import DEFAULT_PRIORITY, PRIORITIES
 from common.units import parse_duration
 from proxy.downloads.manifests import format_of, read_manifest
 from proxy.downloads.tasks import RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
@@ -47,6 +48,7 @@ class DownloadRequest:
     connections: int = 0
     bytes_per_hour: int = 0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    priority: int = DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,13 @@ def _parse_job(fields: dict[str, Any], bucket: Bucket) -> DownloadRequest:
     description = string(fields, "description", _MESSAGE)
     if len(description) > MAX_DESCRIPTION_BYTES:
         raise InvalidRequest(f"'description' is longer than {MAX_DESCRIPTION_BYTES} characters")
+    priority = integer(fields, "priority", _MESSAGE, DEFAULT_PRIORITY)
+    if priority not in PRIORITIES:
+        raise InvalidRequest(f"'priority' must be 1 (lowest) to 5, found: {priority}")
     tasks, generated = _TASKS[kind](fields, bucket)
+    described = description or generated
     return DownloadRequest(
-        kind, bucket, description or generated, tasks, timeout_seconds, connections, bytes_per_hour, headers
+        kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority
     )
 
 

@@ -1,9 +1,9 @@
-"""Download jobs as the public API offers them: start, show, list, abort, remove; and what targets ask about them.
+"""Download jobs as the public API offers them: start, show, list, change; and what targets ask about them.
 
 The commit point of a job is the creation of its record in the meta store, in one transaction with its bucket's if that
 is missing: before it, its shares lie inert in the targets' journals and any failure drops them; after it, the job
-exists whatever fails, and a target that was not told to start asks (`decide`). Abort and removal are recorded first as
-well, and told to targets until all of them know.
+exists whatever fails, and a target that was not told to start asks (`decide`). Changing a job that runs is left to
+`control`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import json
 import secrets
 import string
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -29,6 +28,7 @@ from common.names import Bucket
 from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
 from proxy.downloads.assigning import Assigner
+from proxy.downloads.control import Control
 from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
 from proxy.downloads.jobstore import JobStore
@@ -43,7 +43,6 @@ from proxy.peers import Peers
 _ALPHABET = string.ascii_letters + string.digits + "_-"
 _THREAD_BODY_BYTES = 256 * 1024
 """Larger bodies are parsed and planned in a thread, so that nobody else has to wait for them."""
-_TELL_SECONDS = 5.0
 _ANNOUNCE_AFTER_SECONDS = 1.0
 _MAX_ASKED = 10_000
 _ATTEMPTS = 10
@@ -64,6 +63,7 @@ class Downloads:
         membership: Membership,
         peers: Peers,
         scope: TaskScope,
+        control: Control,
         decision_grace_seconds: float,
     ) -> None:
         self._jobs = jobs
@@ -71,6 +71,7 @@ class Downloads:
         self._membership = membership
         self._peers = peers
         self._scope = scope
+        self._control = control
         self._assigner = Assigner(peers)
         self._gathering = Gathering(membership, peers)
         self._manifests = ManifestReader(membership, peers)
@@ -78,7 +79,6 @@ class Downloads:
         self._planning: set[str] = set()
         self._asked: dict[str, float] = {}
         self._collecting: set[str] = set()
-        self._settling: set[str] = set()
 
     async def start(self, body: bytes) -> str:
         """Plan, assign and commit a job; returns its id. Raises RequestErrors, NoTargets, Unavailable."""
@@ -216,19 +216,25 @@ class Downloads:
 
     async def abort(self, job_id: str) -> None:
         """Stop a job for good; harmless when it has ended already. Raises JobNotFound."""
-        record = await self._jobs.update(job_id, _abort)
-        if record.pending:
-            await self._tell_pending(record, record.pending)
-            await self._collect(job_id)
+        now_ns = clock.unix_ns()
+        await self._control.change(job_id, lambda record: record.aborting(now_ns))
+        await self._collect(job_id)
+
+    async def pause(self, job_id: str) -> None:
+        """Let a job rest until it is resumed; what is half-fetched stays. Raises JobNotFound, InvalidRequest."""
+        await self._control.change(job_id, lambda record: record.pausing(paused=True))
+
+    async def resume(self, job_id: str) -> None:
+        """Let a paused job go on; raises JobNotFound, InvalidRequest."""
+        await self._control.change(job_id, lambda record: record.pausing(paused=False))
 
     async def remove(self, job_id: str) -> None:
         """Forget a job that has ended; raises JobNotFound, InvalidRequest while it runs."""
         record, figures = await self.figures(job_id)
         if not figures.finished_ns:
             raise InvalidRequest(f'job "{job_id}" is still running')
-        record = await self._jobs.update(job_id, lambda current: current.removing())
         self._gathering.forget(job_id, record.targets)
-        await self._tell_pending(record, record.pending)
+        await self._control.change(job_id, JobRecord.removing)
 
     async def decide(self, job_id: str) -> str:
         """A target holds a share that was never started: `start` or `drop`. Raises Unavailable while it is planned."""
@@ -251,39 +257,6 @@ class Downloads:
     def share_finished(self, job_id: str) -> None:
         """A target says that its share has ended: see whether the job has."""
         self._scope.start(f"collect {job_id}", self._collect(job_id))
-
-    def settle(self, target_id: str) -> None:
-        """A target is here: tell it what it has missed."""
-        waiting = self._jobs.pending_for(target_id)
-        if waiting and target_id not in self._settling:
-            self._settling.add(target_id)
-            self._scope.start(f"settle {target_id}", self._settle(target_id, waiting))
-
-    async def _settle(self, target_id: str, job_ids: list[str]) -> None:
-        try:
-            for job_id in job_ids:
-                record = await self._jobs.update(job_id, lambda current: current)
-                if target_id in record.pending:
-                    await self._tell_pending(record, [target_id])
-        except HaulError as error:
-            _log.warning("downloads.not_settled", target=target_id, error=error.message)
-        finally:
-            self._settling.discard(target_id)
-
-    async def _tell_pending(self, record: JobRecord, target_ids: Sequence[str]) -> None:
-        """Tell targets of a job's abort or removal, and note in the record who knows."""
-        nodes = [node for target in target_ids if (node := self._membership.map.get(target)) is not None]
-        told = {target for target in target_ids if self._membership.map.get(target) is None}
-        path = f"/intra/v1/shares/{record.id}/"
-        for action in ("abort", "remove") if record.gone else ("abort",):
-            answers, errors = await self._peers.call_each(dict.fromkeys(nodes), path + action, _TELL_SECONDS)
-            nodes = [node for node in nodes if node.id in answers]
-            for target, error in errors.items():
-                _log.warning("downloads.not_told", job=record.id, target=target, action=action, error=error.message)
-        told.update(node.id for node in nodes)
-        record = await self._jobs.update(record.id, lambda current: _told(current, record, told))
-        if record.gone and not record.pending:
-            await self._jobs.forget(record)
 
     async def _figures(self, record: JobRecord) -> Figures:
         if record.is_finished:
@@ -320,19 +293,6 @@ class Downloads:
 def new_job_id() -> str:
     """A fresh id: `dnl-` and nine characters, the first of them a letter."""
     return "dnl-" + secrets.choice(string.ascii_letters) + "".join(secrets.choice(_ALPHABET) for _ in range(8))
-
-
-def _abort(record: JobRecord) -> JobRecord:
-    """Abort a job that runs; one that has ended is only marked."""
-    if record.gone:
-        raise JobNotFound(record.id)
-    aborted = record.aborting(clock.unix_ns())
-    return replace(aborted, pending=()) if record.is_finished else aborted
-
-
-def _told(current: JobRecord, seen: JobRecord, told: set[str]) -> JobRecord:
-    """Who was told of an abort has not been told of a removal that came in between."""
-    return current.told(told) if current.gone == seen.gone else current
 
 
 def _summarised(current: JobRecord, figures: Figures) -> JobRecord:

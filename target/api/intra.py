@@ -52,6 +52,10 @@ class IntraApi:
             ("shares", "drop"): self._act,
             ("shares", "abort"): self._act,
             ("shares", "remove"): self._act,
+            ("shares", "pause"): self._act,
+            ("shares", "resume"): self._act,
+            ("shares", "story"): self._story,
+            ("shares", "ledger"): self._ledger,
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
@@ -76,6 +80,8 @@ class IntraApi:
             "drop": self._downloads.drop,
             "abort": self._downloads.abort,
             "remove": self._downloads.remove,
+            "pause": self._downloads.pause,
+            "resume": self._downloads.resume,
         }
         await actions[action](job_id)
 
@@ -84,6 +90,14 @@ class IntraApi:
             body["ids"], tasks=body.get("tasks", False), limit=body.get("limit", 1000), after=body.get("after", -1)
         )
         return {"shares": [share.to_wire() for share in shares]}
+
+    async def _story(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        return {"lines": await self._downloads.story(path[1]) or []}
+
+    async def _ledger(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        page = await self._downloads.ledger_page(path[1], int(body["cursor"]), failed_only=bool(body["failed_only"]))
+        lines, cursor = page if page is not None else ([], None)
+        return {"lines": lines, "cursor": cursor}
 
     async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         entries = await asyncio.to_thread(

@@ -6,6 +6,7 @@ Sources: wire.md §0.7, §3.2, §3.3. Sending it is left to `objects`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
@@ -21,7 +22,7 @@ _RANGE = re.compile(r"(\d{0,19})-(\d{0,19})\Z")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 _PROPERTIES = frozenset(
     {"name", "size", "checksum", "atime", "version", "custom", "last-modified", "etag", "location", "copies"}
-    | {"ec", "chunked"}
+    | {"ec", "chunked", "grade"}
 )
 
 
@@ -124,6 +125,7 @@ def head_v1(metadata: ObjectMetadata, bucket: Bucket, name: str, location: str, 
         (b"ais-mirror-paths", f"[{mountpath_id}]".encode()),
         (b"ais-name", _value(name)),
         (b"ais-present", b"true"),
+        (b"haul-grade", metadata.grade.encode()),
         (b"etag", etag(metadata)),
         (b"last-modified", last_modified(metadata)),
     ]
@@ -131,27 +133,24 @@ def head_v1(metadata: ObjectMetadata, bucket: Bucket, name: str, location: str, 
 
 def head_v2(metadata: ObjectMetadata, properties: list[str], location: str, mountpath_id: str) -> list[Header]:
     """The properties that were asked for; `check_properties` first."""
+    known: dict[str, Callable[[], list[Header]]] = {
+        "checksum": lambda: [
+            (b"ais-checksum-type", CHECKSUM_TYPE),
+            (b"ais-checksum-value", metadata.checksum.encode()),
+        ],
+        "atime": lambda: [(b"ais-atime", b"%d" % metadata.stored_ns)],
+        "version": lambda: [(b"ais-version", b"%d" % metadata.version)],
+        "custom": lambda: _custom(metadata),
+        "last-modified": lambda: [(b"last-modified", last_modified(metadata))],
+        "etag": lambda: [(b"etag", etag(metadata))],
+        "location": lambda: [(b"ais-location", location.encode())],
+        "copies": lambda: [(b"ais-mirror-copies", b"1"), (b"ais-mirror-paths", mountpath_id.encode())],
+        "grade": lambda: [(b"haul-grade", metadata.grade.encode())],
+    }
     headers: list[Header] = [(b"ais-present", b"true")]
     for name in properties:
-        match name:
-            case "checksum":
-                headers.append((b"ais-checksum-type", CHECKSUM_TYPE))
-                headers.append((b"ais-checksum-value", metadata.checksum.encode()))
-            case "atime":
-                headers.append((b"ais-atime", b"%d" % metadata.stored_ns))
-            case "version":
-                headers.append((b"ais-version", b"%d" % metadata.version))
-            case "custom":
-                headers += _custom(metadata)
-            case "last-modified":
-                headers.append((b"last-modified", last_modified(metadata)))
-            case "etag":
-                headers.append((b"etag", etag(metadata)))
-            case "location":
-                headers.append((b"ais-location", location.encode()))
-            case "copies":
-                headers.append((b"ais-mirror-copies", b"1"))
-                headers.append((b"ais-mirror-paths", mountpath_id.encode()))
+        if name in known:
+            headers += known[name]()
     return headers
 
 

@@ -105,12 +105,17 @@ class Handle:
         while self._child is not None:
             if clock.monotonic() >= deadline:
                 _log.error("lane.carrier_killed", pid=self._child.pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._child.pid, signal.SIGKILL)
-                self._forget()
+                self.kill()
                 return
             self.wait(max(0.0, deadline - clock.monotonic()))
             yield from self.receive()
+
+    def kill(self) -> None:
+        """End a carrier that does not do what it is told."""
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, signal.SIGKILL)
+            self._forget()
 
     def close(self) -> None:
         """Let go of everything; only `wake` may be called afterwards, and does nothing."""

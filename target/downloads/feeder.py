@@ -1,7 +1,8 @@
-"""Keeps every lane's queue filled: reads or expands shares piece by piece, so that memory is bounded by a window.
+"""Keeps every lane's queue filled, piece by piece, so that memory is bounded by a window.
 
 One thread; shares take turns. A share is fed while any lane has few of its tasks, so a stuck lane does not starve the
-others; what it leaves behind is bounded by MAX_QUEUED. Which task runs next is decided in `scheduler`.
+others; what it leaves behind is bounded by MAX_QUEUED. Where the tasks come from is left to `tasklist`, which task runs
+next to `scheduler`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from common.errors import DiskFailure, HaulError
 from common.links import origin_of
 from common.shares import TaskSpec
 from target.downloads import journal as records
-from target.downloads.expansion import Expansion
 from target.downloads.journal import Journal
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share
+from target.downloads.story import Story
 from target.downloads.task import Task
+from target.downloads.tasklist import Piece, TaskLists
 
-CHUNK_NAMES = 4096
 LOW_PER_LANE = 256
 MAX_QUEUED = 65_536
 _log = structlog.get_logger("target.feeder")
@@ -42,17 +43,19 @@ class Feeder:
         usable_lanes: Callable[[], Mapping[int, int]],
         journal: Journal,
         scheduler: Scheduler,
+        story: Story,
         on_tasks: Callable[[set[int]], None],
         on_exhausted: Callable[[Share], None],
     ) -> None:
-        self._target_id = target_id
         self._usable_lanes = usable_lanes
         self._journal = journal
         self._scheduler = scheduler
+        self._story = story
         self._on_tasks = on_tasks
         self._on_exhausted = on_exhausted
-        self._expansions: dict[str, Expansion] = {}
+        self._lists = TaskLists(target_id, journal)
         self._shares: deque[Share] = deque()
+        self._again: deque[Share] = deque()
         self._changed = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
@@ -73,6 +76,11 @@ class Feeder:
         self._shares.append(share)
         self._changed.set()
 
+    def add_again(self, share: Share) -> None:
+        """Feed a share from its beginning: what has ended is left out. Nothing of it may be running."""
+        self._again.append(share)
+        self._changed.set()
+
     def nudge(self, share: Share) -> None:
         """Some of the share's tasks have been taken: feed more if it has become hungry."""
         if not share.exhausted and not self._changed.is_set() and _is_hungry(share):
@@ -81,6 +89,8 @@ class Feeder:
     def _run(self) -> None:
         while not self._stopping:
             self._changed.clear()
+            while self._again:
+                self._rewind(self._again.popleft())
             share = self._next_hungry()
             if share is None:
                 self._changed.wait()
@@ -91,12 +101,18 @@ class Feeder:
                 _log.error("share.not_fed", job=share.id, error=error.message)
                 self._changed.wait(1.0)
 
+    def _rewind(self, share: Share) -> None:
+        share.cursor, share.exhausted, share.has_history = 0, False, True
+        share.scheduled = share.finished + share.errors
+        if share not in self._shares:
+            self._shares.append(share)
+
     def _next_hungry(self) -> Share | None:
         for _ in range(len(self._shares)):
             share = self._shares[0]
             if share.exhausted or share.is_stopped:
                 self._shares.popleft()
-                self._expansions.pop(share.id, None)
+                self._lists.forget(share)
                 continue
             self._shares.rotate(-1)
             if _is_hungry(share):
@@ -104,41 +120,25 @@ class Feeder:
         return None
 
     def _feed(self, share: Share) -> None:
-        tasks, cursor, exhausted = self._expand(share) if share.spec.template else self._read(share)
-        placed = self._place(share, tasks)
-        share.cursor = cursor
+        piece = self._lists.piece(share, share.cursor)
+        placed = self._place(share, self._without_ended(share, piece))
+        share.cursor = piece.cursor
         share.scheduled += len(placed)
         if placed:
+            origins = {task.origin for task in placed}
+            self._story.uses(share, self._scheduler.limits(origins))
             self._on_tasks(self._scheduler.offer(placed))
-        if exhausted:
+        if piece.is_last:
             share.exhausted = True
             self._on_exhausted(share)
 
-    def _expand(self, share: Share) -> tuple[list[TaskSpec], int, bool]:
-        expansion = self._expansions.get(share.id)
-        if expansion is None:
-            expansion = self._expansions[share.id] = Expansion(share.spec, self._target_id)
-        begin = share.cursor
-        end = min(begin + CHUNK_NAMES, expansion.count)
-        tasks = expansion.own_tasks(begin, end)
-        return self._without_ended(share, tasks, begin, end), end, end == expansion.count
-
-    def _read(self, share: Share) -> tuple[list[TaskSpec], int, bool]:
-        sealed, seq = share.sealed, share.cursor
-        if seq >= share.next_batch:
-            return [], seq, sealed
-        tasks = self._journal.call(lambda connection: records.read_batch(connection, share.number, seq))
-        exhausted = sealed and seq + 1 >= share.next_batch
-        if not tasks:
-            return [], seq + 1, exhausted
-        remaining = self._without_ended(share, tasks, tasks[0].position, tasks[-1].position + 1)
-        return remaining, seq + 1, exhausted
-
-    def _without_ended(self, share: Share, tasks: list[TaskSpec], begin: int, end: int) -> list[TaskSpec]:
-        if not share.has_history or not tasks:
-            return tasks
-        ended = self._journal.call(lambda connection: records.ended_positions(connection, share.number, begin, end))
-        return [task for task in tasks if task.position not in ended]
+    def _without_ended(self, share: Share, piece: Piece) -> Sequence[TaskSpec]:
+        if not share.has_history or not piece.tasks:
+            return piece.tasks
+        ended = self._journal.call(
+            lambda connection: records.ended_positions(connection, share.number, piece.begin, piece.end)
+        )
+        return [task for task in piece.tasks if task.position not in ended]
 
     def _place(self, share: Share, tasks: Sequence[TaskSpec]) -> list[Task]:
         if not tasks:

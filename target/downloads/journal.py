@@ -21,6 +21,7 @@ import structlog
 
 from common import failpoints
 from common.errors import DiskFailure, HaulError, NoSpace
+from common.links import shown_link
 from common.shares import JobSpec, TaskProgress, TaskSpec
 from target.carriers.messages import FAILED, FINISHED, SKIPPED
 from target.downloads.share import Share, State
@@ -53,7 +54,18 @@ CREATE TABLE IF NOT EXISTS results (
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     error TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (share, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS story (
+    share INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    at_ns INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    before INTEGER NOT NULL,
+    after INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    PRIMARY KEY (share, line)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS failures ON results (share, position) WHERE outcome = 2;
 """
@@ -64,6 +76,27 @@ _RETRY_FULL_SECONDS = 1.0
 T = TypeVar("T")
 Done = Callable[[Any, HaulError | None], None]
 _log = structlog.get_logger("target.journal")
+
+
+class StoryLine(NamedTuple):
+    """One decision about an origin, or without one something about the share; connections before and after it."""
+
+    at_ns: int
+    origin: str
+    before: int
+    after: int
+    why: str
+
+
+class Ended(NamedTuple):
+    """How a task has ended; bytes and times as in `Result`."""
+
+    outcome: int
+    total: int
+    start_ns: int
+    end_ns: int
+    error: str
+    attempts: int
 
 
 class _Entry(NamedTuple):
@@ -89,6 +122,7 @@ class Journal:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)
+        _add_missing_columns(self._connection)
         shares = _load(self._connection, lanes)
         self._thread.start()
         return shares
@@ -175,6 +209,13 @@ class Journal:
             self._connection.execute("ROLLBACK")
 
 
+def _add_missing_columns(connection: sqlite3.Connection) -> None:
+    """A journal that an older target has left goes on."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(results)")}
+    if "attempts" not in columns:
+        connection.execute("ALTER TABLE results ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
+
+
 def _load(connection: sqlite3.Connection, lanes: int) -> list[Share]:
     shares = {}
     rows = connection.execute("SELECT number, spec, state, sealed, started_ns, finished_ns FROM shares ORDER BY number")
@@ -215,8 +256,8 @@ def add_share(connection: sqlite3.Connection, spec: JobSpec, started_ns: int) ->
 def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
     """Record one numbered batch of tasks; again is harmless. The last one seals the share."""
     if tasks:
-        packed = zlib.compress(msgpack.packb(tasks), level=1)
-        connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", (number, seq, len(tasks), packed))
+        row = (number, seq, len(tasks), _pack_batch(tasks))
+        connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
     if last:
         connection.execute("UPDATE shares SET sealed = 1 WHERE number = ?", (number,))
 
@@ -228,19 +269,40 @@ def read_batch(connection: sqlite3.Connection, number: int, seq: int) -> list[Ta
 
 
 def set_state(connection: sqlite3.Connection, share: Share, state: State, finished_ns: int = 0) -> None:
-    """Record a share's state; one that has ended forgets its secrets and its list of links."""
+    """Record a share's state; one that has ended forgets its secrets."""
     connection.execute(
         "UPDATE shares SET state = ?, finished_ns = ? WHERE number = ?", (state.value, finished_ns, share.number)
     )
     if finished_ns:
         spec = share.spec.without_secrets()
         connection.execute("UPDATE shares SET spec = ? WHERE number = ?", (spec.pack(), share.number))
-        connection.execute("DELETE FROM batches WHERE share = ?", (share.number,))
+        _cut_secrets(connection, share.number)
+
+
+def set_paused(connection: sqlite3.Connection, share: Share, *, paused: bool) -> None:
+    """Record that a share that has not ended rests, or goes on."""
+    state = State.PAUSED if paused else State.RUNNING
+    connection.execute("UPDATE shares SET state = ? WHERE number = ? AND finished_ns = 0", (state.value, share.number))
+
+
+def _cut_secrets(connection: sqlite3.Connection, number: int) -> None:
+    """Keep of the links what may be shown; those that were more end with a question mark."""
+    for (seq,) in connection.execute("SELECT seq FROM batches WHERE share = ?", (number,)).fetchall():
+        tasks = read_batch(connection, number, seq)
+        shown = [task._replace(link=shown_link(task.link)) for task in tasks]
+        if shown != tasks:
+            connection.execute(
+                "UPDATE batches SET tasks = ? WHERE share = ? AND seq = ?", (_pack_batch(shown), number, seq)
+            )
+
+
+def _pack_batch(tasks: Sequence[TaskSpec]) -> bytes:
+    return zlib.compress(msgpack.packb(tasks), level=1)
 
 
 def remove_share(connection: sqlite3.Connection, number: int) -> None:
     """Forget a share altogether."""
-    for table, key in (("results", "share"), ("batches", "share"), ("shares", "number")):
+    for table, key in (("results", "share"), ("batches", "share"), ("story", "share"), ("shares", "number")):
         connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (number,))  # noqa: S608 - constants above
 
 
@@ -253,14 +315,48 @@ def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> No
             share = task.share
             name = None if share.spec.template else task.name
             values += (share.number, task.position, name, outcome, downloaded, total, task.start_ns, end_ns, error)
+            values.append(task.attempts)
         connection.execute(_insert_results(len(rows)), values)
 
 
 @functools.cache
 def _insert_results(rows: int) -> str:
     """One statement for many rows: each step of a statement gives the interpreter lock away and wants it back."""
-    places = ",".join(["(?,?,?,?,?,?,?,?,?)"] * rows)
+    places = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * rows)
     return f"INSERT OR IGNORE INTO results VALUES {places}"  # noqa: S608 - nothing but places for values
+
+
+def read_ended(
+    connection: sqlite3.Connection, number: int, begin: int, end: int, *, failed_only: bool
+) -> dict[int, Ended]:
+    """How the tasks between two positions have ended, by position."""
+    condition = f"AND outcome = {FAILED}" if failed_only else ""
+    rows = connection.execute(
+        "SELECT position, outcome, total, start_ns, end_ns, error, attempts FROM results "  # noqa: S608 - a constant
+        f"WHERE share = ? AND position >= ? AND position < ? {condition}",
+        (number, begin, end),
+    )
+    return {position: Ended(*fields) for position, *fields in rows}
+
+
+def add_line(connection: sqlite3.Connection, number: int, limit: int, line: StoryLine) -> None:
+    """Add to a share's story, which keeps the newest lines up to `limit`."""
+    connection.execute(
+        "INSERT INTO story SELECT ?, coalesce(max(line), 0) + 1, ?, ?, ?, ?, ? FROM story WHERE share = ?",
+        (number, *line, number),
+    )
+    connection.execute(
+        "DELETE FROM story WHERE share = ? AND line <= (SELECT max(line) FROM story WHERE share = ?) - ?",
+        (number, number, limit),
+    )
+
+
+def read_story(connection: sqlite3.Connection, number: int) -> list[StoryLine]:
+    """A share's story, the oldest line first."""
+    rows = connection.execute(
+        "SELECT at_ns, origin, before, after, why FROM story WHERE share = ? ORDER BY line", (number,)
+    )
+    return [StoryLine(*row) for row in rows]
 
 
 def ended_positions(connection: sqlite3.Connection, number: int, begin: int, end: int) -> set[int]:

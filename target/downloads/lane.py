@@ -11,14 +11,12 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from common import clock
 from common.errors import HaulError
-from common.links import redact
 from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
@@ -27,8 +25,8 @@ from target.carriers.nursery import Nursery
 from target.downloads.feeder import Feeder
 from target.downloads.orders import Orders
 from target.downloads.recorder import Recorder
-from target.downloads.retry import RetryPolicy
 from target.downloads.scheduler import Scheduler
+from target.downloads.settings import LaneSettings
 from target.downloads.share import Share
 from target.downloads.task import Result, Task
 from target.storage.mountpath import Mountpath
@@ -36,18 +34,9 @@ from target.storage.mountpath import Mountpath
 _IDLE_SECONDS = 60.0
 _SILENCE_SECONDS = 3.0
 """A carrier that fetches says something every half second; one that does not hangs, most likely on its disk."""
+_LEAVE_SECONDS = 5.0
+"""To drop fetches takes no time, to commit what has come very little."""
 _log = structlog.get_logger("target.lane")
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """Bounds of one lane, how often it tries, and what its carrier is told."""
-
-    max_transfers: int = 64
-    max_staged: int = 512
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    allow_origins: tuple[str, ...] = ()
-    ca_file: str = ""
 
 
 class Lane:
@@ -77,7 +66,8 @@ class Lane:
         self._trouble = ""
         self._denied: Sequence[tuple[str, int]] = ()
         self._requests: deque[Callable[[], object]] = deque()
-        self._cancelling: list[tuple[Share, Callable[[], object]]] = []
+        self._leaving: list[tuple[Share, Callable[[], object]]] = []
+        self._leave_by = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
 
@@ -103,7 +93,10 @@ class Lane:
         self._handle.wake()
 
     def cancel(self, share: Share, done: Callable[[], object]) -> None:
-        """Have the share's running fetches dropped, then call `done` on the lane's thread; any thread."""
+        """Have the share's running fetches dropped, and call `done` on the lane's thread when nothing of it is left.
+
+        What has been received whole is still committed. A carrier that does not obey is killed. Any thread.
+        """
         if self._thread.is_alive():
             self._requests.append(lambda: self._cancel(share, done))
             self.wake()
@@ -115,6 +108,11 @@ class Lane:
         if self._thread.is_alive():
             self._requests.append(lambda: self._forget(share))
             self.wake()
+
+    def retell(self, share: Share) -> None:
+        """The share's terms have changed: tell the carrier before its next order; any thread."""
+        if self._thread.is_alive():
+            self._requests.append(lambda: self._told.pop(share.number, None))
 
     def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         """Tell the carrier, and those after it, what is never an origin; any thread."""
@@ -138,6 +136,8 @@ class Lane:
                 self._handle.wait(self._wait_seconds())
                 self._take_in(self._handle.receive())
                 self._notice_silence()
+                if self._leaving:
+                    self._let_leave()
             self._take_in(self._handle.farewell())
         except Exception:
             _log.exception("lane.died", lane=self._number)
@@ -147,7 +147,8 @@ class Lane:
 
     def _wait_seconds(self) -> float:
         due = self._scheduler.next_due(self._number, clock.monotonic())
-        return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if self._orders.fetching else _IDLE_SECONDS)
+        waits_for_carrier = self._orders.fetching or self._leaving
+        return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if waits_for_carrier else _IDLE_SECONDS)
 
     def _notice_silence(self) -> None:
         """A carrier that hangs must not keep the others from the hosts that it is connected to."""
@@ -185,9 +186,10 @@ class Lane:
         now_ns = clock.unix_ns()
         for task in tasks:
             task.attempt += 1
+            task.attempts += 1
             task.start_ns = task.start_ns or now_ns
             if task.refusal:
-                self._recorder.record([Result(task, FAILED, 0, 0, now_ns, _given_up(task))])
+                self._recorder.record([Result(task, FAILED, 0, 0, now_ns, task.refusal_text)])
                 continue
             order_id = self._orders.add(task)
             refusal = refusals[task.share]
@@ -313,14 +315,22 @@ class Lane:
         if not self._handle.is_alive or share.number not in self._told:
             done()
             return
-        self._cancelling.append((share, done))
+        self._leaving.append((share, done))
+        self._leave_by = clock.monotonic() + _LEAVE_SECONDS
         self._handle.send(messages.CANCEL, share.number)
 
     def _cancelled(self, number: int) -> None:
         for order_id in self._orders.fetching_of(number):
             self._scheduler.dropped(self._orders.fetching.pop(order_id))
-        for share, done in [entry for entry in self._cancelling if entry[0].number == number]:
-            self._cancelling.remove((share, done))
+
+    def _let_leave(self) -> None:
+        """Tell who waits for shares of which nothing is left; a carrier that keeps them waiting is killed."""
+        if self._leaving and clock.monotonic() >= self._leave_by and self._handle.is_alive:
+            _log.error("lane.carrier_disobeys", lane=self._number)
+            self._handle.kill()
+            self._carrier_died()
+        for share, done in [entry for entry in self._leaving if not self._orders.has(entry[0])]:
+            self._leaving.remove((share, done))
             done()
 
     def _carrier_died(self) -> None:
@@ -328,7 +338,7 @@ class Lane:
         trouble, self._trouble = self._trouble or "the process that was fetching it has died", ""
         lost = len(list(self._orders))
         _log.error("lane.carrier_died", lane=self._number, lost=lost, error=trouble)
-        for number in {share.number for share, _ in self._cancelling}:
+        for number in {share.number for share, _ in self._leaving}:
             self._cancelled(number)
         for share in self._told.values():
             share.has_history = True
@@ -336,7 +346,3 @@ class Lane:
         self._orders.lost()
         for order_id in self._orders:
             self._failed(Failure(order_id, trouble, may_pass=True))
-
-
-def _given_up(task: Task) -> str:
-    return f'failed to download "{redact(task.link)}": {task.refusal}'

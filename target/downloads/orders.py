@@ -46,6 +46,10 @@ class Orders:
         """Orders of one share that still have a connection."""
         return [order_id for order_id, task in self.fetching.items() if task.share.number == number]
 
+    def has(self, share: Share) -> bool:
+        """Whether anything of a share is on its way."""
+        return any(task.share is share for tasks in (self.fetching, self.committing) for task in tasks.values())
+
     def gained(self, gains: Iterable[tuple[Task, int]]) -> dict[str, int]:
         """What has come from each origin since the last time, given what each attempt has brought so far."""
         sizes: dict[str, int] = {}

@@ -1,7 +1,8 @@
 """Which task a lane starts next: fair between jobs, under each job's and each host's limit; pure but for one lock.
 
 Every lane has its own queues, so a slow or full mountpath delays only its own tasks. Inside a lane the jobs take turns,
-and inside a job its hosts, so neither a large job nor a slow host holds the others up. The time is an argument. Filling
+longer ones with a higher priority, and inside a job its hosts, so neither a large job nor a slow host holds the others
+up. The time is an argument. Filling
 the queues is left to `feeder`, carrying tasks out to `lane`.
 """
 
@@ -22,10 +23,11 @@ from target.downloads.task import Task
 class _ShareQueue:
     """The tasks of one share in one lane, by origin; origins take turns."""
 
-    __slots__ = ("by_origin", "share", "turns")
+    __slots__ = ("by_origin", "credit", "share", "turns")
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        self.credit = 0.0
         self.by_origin: dict[str, deque[Task]] = {}
         self.turns: deque[str] = deque()
 
@@ -67,6 +69,11 @@ class Scheduler:
         self._freed: list[set[Host | Share]] = [set() for _ in range(lanes)]
         self._order = count()
 
+    def limits(self, origins: Iterable[str]) -> dict[str, int]:
+        """How many connections each of these origins may have now."""
+        with self._lock:
+            return {origin: self._host(origin).limit for origin in origins}
+
     def offer(self, tasks: Iterable[Task]) -> set[int]:
         """Queue new tasks, each in its lane; returns the lanes that have something to do now."""
         lanes = set()
@@ -88,20 +95,24 @@ class Scheduler:
         with self._lock:
             self._wake_delayed(lane, now)
             turns, queues = self._turns[lane], self._queues[lane]
-            refused = 0
-            while refused < len(turns) and len(taken) < limit:
+            refused: set[str] = set()
+            while len(refused) < len(turns) and len(taken) < limit:
                 queue = queues[turns[0]]
-                task = self._take_from(queue, lane, now)
-                if task is None:
-                    refused += 1
-                    turns.rotate(-1)
+                if queue.credit < 1.0:
+                    queue.credit += queue.share.weight
+                task = self._take_from(queue, lane, now) if queue.credit >= 1.0 else None
+                if task is not None:
+                    taken.append(task)
+                    refused.clear()
+                    queue.credit -= 1.0
+                    if not queue.turns:
+                        del queues[turns.popleft()]
+                    elif queue.credit < 1.0:
+                        turns.rotate(-1)
                     continue
-                refused = 0
-                taken.append(task)
-                if queue.turns:
-                    turns.rotate(-1)
-                else:
-                    del queues[turns.popleft()]
+                if queue.credit >= 1.0:
+                    refused.add(turns[0])
+                turns.rotate(-1)
             return taken, self._lanes_to_wake(lane, now)
 
     def answered(self, tasks: Sequence[Task], now: float) -> None:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from common import clock
 from common.errors import HaulError, InvalidRequest
@@ -20,11 +20,13 @@ from common.shares import JobSpec, ShareStatus, TaskProgress, TaskSpec
 from target.downloads import journal as records
 from target.downloads.expansion import Expansion
 from target.downloads.feeder import Feeder
-from target.downloads.journal import Journal
+from target.downloads.journal import Journal, StoryLine
 from target.downloads.lane import Lane
+from target.downloads.ledger import Ledger
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share, State
+from target.downloads.story import Story
 from target.transfer.budget import Budget
 
 MAX_CURRENT_TASKS = 64
@@ -34,11 +36,7 @@ T = TypeVar("T")
 
 
 class Downloads:
-    """All shares of this target.
-
-    `keep_parts_of(jobs)` is called once, before anything is fetched, with the jobs that may go on with what is half
-    there; `on_ended(job_id)` on the event loop when a share has ended.
-    """
+    """All shares of this target."""
 
     def __init__(
         self,
@@ -48,29 +46,33 @@ class Downloads:
         recorder: Recorder,
         lanes: Sequence[Lane],
         usable_lanes: Callable[[], Mapping[int, int]],
-        keep_parts_of: Callable[[Container[str]], None],
-        on_ended: Callable[[str], None],
+        story: Story,
+        ledger: Ledger,
     ) -> None:
         self._target_id = target_id
         self._journal = journal
         self._scheduler = scheduler
         self._lanes = lanes
-        self._keep_parts_of = keep_parts_of
-        self._on_ended = on_ended
         self._shares: dict[str, Share] = {}
         self._loop: asyncio.AbstractEventLoop
+        self._on_ended: Callable[[str], None]
         self._recorder = recorder
-        self._feeder = Feeder(target_id, usable_lanes, journal, scheduler, self._wake, recorder.end_if_complete)
+        self._story = story
+        self._ledger = ledger
+        self._feeder = Feeder(target_id, usable_lanes, journal, scheduler, story, self._wake, recorder.end_if_complete)
 
-    async def start(self) -> None:
-        """Replay the journal and go on with every share that was running."""
+    async def start(self, keep_parts_of: Callable[[Container[str]], None], on_ended: Callable[[str], None]) -> None:
+        """Replay the journal and go on with every share that was running.
+
+        `keep_parts_of(jobs)` is called once, before anything is fetched, with the jobs that may go on with what is half
+        there; `on_ended(job_id)` on the event loop when a share has ended.
+        """
         self._loop = asyncio.get_running_loop()
+        self._on_ended = on_ended
         self._recorder.start(self._share_ended)
         for share in self._journal.start(len(self._lanes)):
             self._shares[share.id] = share
-        await asyncio.to_thread(
-            self._keep_parts_of, {share.id for share in self._shares.values() if not share.is_stopped}
-        )
+        await asyncio.to_thread(keep_parts_of, {share.id for share in self._shares.values() if not share.has_ended})
         self._feeder.start()
         for lane in self._lanes:
             lane.start(self._feeder, self._wake)
@@ -139,15 +141,11 @@ class Downloads:
     async def abort(self, job_id: str) -> None:
         """Stop a share for good: running transfers are dropped, what is committed stays. Idempotent."""
         share = self._shares.get(job_id)
-        if share is None or share.is_stopped:
+        if share is None or share.has_ended:
             return
         share.state = State.ABORTED
-        self._scheduler.withdraw(share)
-        stopped: list[asyncio.Future[None]] = [self._loop.create_future() for _ in self._lanes]
-        for lane, future in zip(self._lanes, stopped, strict=True):
-            lane.cancel(share, functools.partial(self._loop.call_soon_threadsafe, _settle, future, None, None))
-        await asyncio.gather(*stopped)
-        self._scheduler.withdraw(share)
+        async with share.changing:
+            await self._still(share)
         finished_ns = clock.unix_ns()
         await self._write(
             lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
@@ -156,12 +154,50 @@ class Downloads:
         self._forget(share)
         self._on_ended(job_id)
 
+    async def pause(self, job_id: str) -> None:
+        """Let a share rest: running transfers are dropped, what is half there stays. Idempotent."""
+        share = self._shares.get(job_id)
+        if share is None:
+            return
+        async with share.changing:
+            if share.state not in (State.PREPARED, State.RUNNING) or share.is_ending:
+                return
+            share.state = State.PAUSED
+            await self._still(share)
+            await self._write(lambda connection: records.set_paused(connection, share, paused=True))
+            self._story.say([share], "paused")
+
+    async def resume(self, job_id: str) -> None:
+        """Let a share that rests go on; one that was never started begins. Idempotent."""
+        share = self._shares.get(job_id)
+        if share is None:
+            return
+        async with share.changing:
+            if share.state is State.PREPARED:
+                await self.start_share(job_id)
+            elif share.state is State.PAUSED:
+                # What ended while it came to rest is recorded, and counted, before this is.
+                await self._write(lambda connection: records.set_paused(connection, share, paused=False))
+                if share.state is State.PAUSED:
+                    share.state = State.RUNNING
+                    self._story.say([share], "resumed")
+                    self._run(share, again=True)
+
+    async def _still(self, share: Share) -> None:
+        """Until nothing of a share that must not go on is queued, fetched or committed any more."""
+        self._scheduler.withdraw(share)
+        stopped: list[asyncio.Future[None]] = [self._loop.create_future() for _ in self._lanes]
+        for lane, future in zip(self._lanes, stopped, strict=True):
+            lane.cancel(share, functools.partial(self._loop.call_soon_threadsafe, _settle, future, None, None))
+        await asyncio.gather(*stopped)
+        self._scheduler.withdraw(share)
+
     async def remove(self, job_id: str) -> None:
         """Forget a share that does not run. Unknown is harmless; raises InvalidRequest for a running one."""
         share = self._shares.get(job_id)
         if share is None:
             return
-        if share.state is State.RUNNING:
+        if share.state in (State.RUNNING, State.PAUSED):
             raise InvalidRequest(f'job "{job_id}" is still running')
         await self._write(lambda connection: records.remove_share(connection, share.number), forgets=True)
         self._shares.pop(job_id, None)
@@ -171,6 +207,22 @@ class Downloads:
         known = [share for job_id in job_ids if (share := self._shares.get(job_id)) is not None]
         return [await self._status(share, tasks=tasks, limit=limit, after=after) for share in known]
 
+    async def story(self, job_id: str) -> list[StoryLine] | None:
+        """What was decided while the share ran, the oldest first; None for an unknown one."""
+        share = self._shares.get(job_id)
+        if share is None:
+            return None
+        return await self._write(lambda connection: records.read_story(connection, share.number))
+
+    async def ledger_page(
+        self, job_id: str, cursor: int, *, failed_only: bool
+    ) -> tuple[list[dict[str, Any]], int | None] | None:
+        """A page of the share's ledger, see `Ledger.page`; None for an unknown one."""
+        share = self._shares.get(job_id)
+        if share is None:
+            return None
+        return await asyncio.to_thread(self._ledger.page, share, cursor, failed_only=failed_only)
+
     async def _status(self, share: Share, *, tasks: bool, limit: int, after: int) -> ShareStatus:
         status = ShareStatus(
             job_id=share.id,
@@ -179,7 +231,7 @@ class Downloads:
             skipped=share.skipped,
             errors=share.errors,
             bytes=share.bytes,
-            all_dispatched=share.is_stopped or (share.sealed and share.exhausted),
+            all_dispatched=share.has_ended or (share.sealed and share.exhausted),
             aborted=share.state is State.ABORTED,
             started_ns=share.started_ns,
             finished_ns=share.finished_ns,
@@ -205,17 +257,23 @@ class Downloads:
         expansion = Expansion(share.spec, self._target_id)
         return [task._replace(name=expansion.names(task.position, task.position + 1)[0]) for task in tasks]
 
-    def _run(self, share: Share) -> None:
+    def _run(self, share: Share, *, again: bool = False) -> None:
         share.fed_at = clock.monotonic()
         if share.spec.bytes_per_hour:
             share.budget = Budget(share.spec.bytes_per_hour / 3600 / share.spec.share_count)
-        self._feeder.add(share)
+        if again:
+            for lane in self._lanes:
+                lane.retell(share)
+            self._feeder.add_again(share)
+        else:
+            self._feeder.add(share)
 
     def _wake(self, lanes: Iterable[int]) -> None:
         for lane in lanes:
             self._lanes[lane].wake()
 
     def _forget(self, share: Share) -> None:
+        self._story.forget(share)
         for lane in self._lanes:
             lane.forget(share)
 

@@ -6,9 +6,10 @@ adds up what has become durable, the feeder moves the cursor and counts what it 
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 
-from common.shares import JobSpec
+from common.shares import DEFAULT_PRIORITY, JobSpec
 from target.transfer.budget import Budget
 
 
@@ -17,6 +18,7 @@ class State(Enum):
 
     PREPARED = "prepared"
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHED = "finished"
     ABORTED = "aborted"
 
@@ -36,6 +38,8 @@ class Share:
         self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
         self.budget: Budget | None = None
         self.fed_at = 0.0
+        self.changing = asyncio.Lock()
+        self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)
 
         self.active = 0
         self.queued = [0] * lanes
@@ -58,7 +62,12 @@ class Share:
 
     @property
     def is_stopped(self) -> bool:
-        """Nothing more is to be started."""
+        """Nothing more is to be started, at least for now."""
+        return self.state is State.PAUSED or self.has_ended
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing will ever be started again."""
         return self.state in (State.FINISHED, State.ABORTED)
 
     @property

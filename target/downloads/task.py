@@ -8,16 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.expectation import Expectation
+from common.links import redact
 
 if TYPE_CHECKING:
     from target.downloads.share import Share
 
 
 class Task:
-    """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time."""
+    """Mutable on purpose and slotted: millions pass through a target, each owned by one thread at a time.
+
+    `attempts` counts all of them, `attempt` those that count for the retry policy.
+    """
 
     __slots__ = (
-        *("attempt", "connections", "expected", "is_written_off", "lane", "link", "name", "origin", "position"),
+        *(
+            "attempt",
+            "attempts",
+            "connections",
+            "expected",
+            "is_written_off",
+            "lane",
+            "link",
+            "name",
+            "origin",
+            "position",
+        ),
         *("moved_bytes", "refusal", "share", "start_ns", "taken_at"),
     )
 
@@ -38,13 +53,18 @@ class Task:
         self.origin = origin
         self.lane = lane
         self.expected = expected
-        self.attempt = 0
+        self.attempt = self.attempts = 0
         self.connections = 0
         self.is_written_off = False
         self.taken_at = 0.0
         self.moved_bytes = 0
         self.refusal = ""
         self.start_ns = 0
+
+    @property
+    def refusal_text(self) -> str:
+        """Why it is not even tried, for the user."""
+        return f'failed to download "{redact(self.link)}": {self.refusal}'
 
     def __repr__(self) -> str:
         return f"<Task {self.share.id}#{self.position} {self.name!r} attempt {self.attempt}>"

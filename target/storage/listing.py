@@ -37,6 +37,7 @@ class ListEntry(NamedTuple):
     version: int
     mountpath: str
     custom: dict[str, str] | None
+    grade: str
 
 
 class _Walk(NamedTuple):
@@ -130,7 +131,9 @@ def _entries(
             previous = name
             custom = dict(found.custom) if found.custom else None
             entries.append(
-                ListEntry(name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom)
+                ListEntry(
+                    name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade
+                )
             )
     return entries
 

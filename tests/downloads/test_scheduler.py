@@ -19,8 +19,8 @@ LANES = 3
 REFUSED = Failure(1, "status 429", may_pass=True, slows_host=True, fault=HOST, reason="status 429")
 
 
-def make_share(job: str, connections: int = 0) -> Share:
-    spec = JobSpec(job, "multi", "", Bucket("b"), 1, 0, (("t1", 1),), connections=connections)
+def make_share(job: str, connections: int = 0, priority: int = 3) -> Share:
+    spec = JobSpec(job, "multi", "", Bucket("b"), 1, 0, (("t1", 1),), connections=connections, priority=priority)
     return Share(1, spec, state=State.RUNNING, started_ns=1, lanes=LANES)
 
 
@@ -38,6 +38,33 @@ def test_jobs_take_turns_whatever_their_size() -> None:
     scheduler.offer(tasks_of(small, 3))
     taken, _ = scheduler.take(0, 6, 0.0)
     assert Counter(task.share.id for task in taken) == {"big": 3, "small": 3}
+
+
+@pytest.mark.parametrize(("first", "second", "ratio"), [(1, 5, 16), (3, 4, 2), (5, 5, 1), (1, 2, 2)])
+def test_a_higher_priority_gets_twice_the_turns_of_the_one_below(first: int, second: int, ratio: int) -> None:
+    scheduler = scheduler_with(initial=1000, maximum=1000)
+    low, high = make_share("low", priority=first), make_share("high", priority=second)
+    scheduler.offer([*tasks_of(low, 1000), *tasks_of(high, 1000)])
+    taken = Counter(task.share.id for task in scheduler.take(0, 17 * 20, 0.0)[0])
+    assert taken["high"] / taken["low"] == pytest.approx(ratio, rel=0.1)
+
+
+def test_a_low_priority_uses_what_others_cannot() -> None:
+    scheduler, low, high = scheduler_with(), make_share("low", priority=1), make_share("high", 1, priority=5)
+    scheduler.offer([*tasks_of(low, 10), *tasks_of(high, 10)])
+    taken = Counter(task.share.id for task in scheduler.take(0, 20, 0.0)[0])
+    assert taken == {"high": 1, "low": 10}
+
+
+def test_a_paused_share_takes_no_tasks_and_no_retries() -> None:
+    scheduler, share = scheduler_with(), make_share("j")
+    scheduler.offer(tasks_of(share, 2))
+    (task,), _ = scheduler.take(0, 1, 0.0)
+    share.state = State.PAUSED
+    scheduler.dropped(task)
+    scheduler.retry(task, 0.0, 0.0)
+    assert scheduler.withdraw(share) == 1
+    assert scheduler.take(0, 10, 9.0)[0] == []
 
 
 def test_a_small_job_posted_later_starts_with_the_next_free_connection() -> None:

@@ -18,7 +18,7 @@ def origin() -> Iterator[Origin]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     root: Path = tmp_path_factory.mktemp("cluster")
-    with Cluster(root, targets=3, mountpaths=2, proxies=2, retry_attempts=3) as cluster:
+    with Cluster(root, targets=3, mountpaths=2, proxies=2, retry_attempts=3, host_patience_seconds=2.0) as cluster:
         yield cluster
 
 

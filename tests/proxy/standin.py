@@ -197,6 +197,6 @@ class StandIn:
         names = sorted(name for name in objects if name > message["after"] and name.startswith(message["prefix"]))
         stored_ns = 1_795_397_894_000_000_000
         return [
-            [name, objects[name], "a88a52ebb52e0a94", stored_ns, 1, "/mp1", {"source": "web"}]
+            [name, objects[name], "a88a52ebb52e0a94", stored_ns, 1, "/mp1", {"source": "web"}, "size"]
             for name in names[: message["limit"]]
         ]

@@ -1,0 +1,18 @@
+"""What the lanes of a target are given; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from target.downloads.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Bounds of one lane, how often it tries, and what its carrier is told."""
+
+    max_transfers: int = 64
+    max_staged: int = 512
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    allow_origins: tuple[str, ...] = ()
+    ca_file: str = ""
