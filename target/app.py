@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Any
 
 from common import web
 from common.clustermap import TARGET, Node
@@ -22,6 +23,7 @@ from target.api.objects import ObjectsApi
 from target.carriers.nursery import Nursery
 from target.config import TargetConfig
 from target.downloads.breaker import BreakerSettings
+from target.downloads.budgets import Budgets
 from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
@@ -60,16 +62,18 @@ class TargetNode:
             incarnation=secrets.randbits(53),
             mountpaths=tuple(str(path) for path in config.mountpaths),
         )
-        self._downloads = self._build_downloads(config, nursery)
+        story = Story(self._journal)
+        budgets = Budgets(config.id, self._scope, self._call_target)
+        self._downloads = self._build_downloads(config, nursery, story, budgets)
         self._membership = Membership(node, config.proxies, self._client, self._store, self._downloads.deny_endpoints)
-        self._intra = IntraApi(self._downloads, self._store, self._membership)
+        ledger = Ledger(config.id, self._journal, self._stored_metadata)
+        self._intra = IntraApi(self._downloads, story, ledger, budgets, self._store, self._membership)
         self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)
 
-    def _build_downloads(self, config: TargetConfig, nursery: Nursery) -> Downloads:
-        story = Story(self._journal)
+    def _build_downloads(self, config: TargetConfig, nursery: Nursery, story: Story, budgets: Budgets) -> Downloads:
         scheduler = Scheduler(len(config.mountpaths), _host_settings(config), story.tell)
         recorder = Recorder(self._journal)
         settings = LaneSettings(
@@ -90,11 +94,14 @@ class TargetNode:
             lanes,
             self._usable_lanes,
             story,
-            Ledger(config.id, self._journal, self._stored_metadata),
+            budgets,
         )
 
     def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
         return self._store.head(bucket, name, bucket_id)[0]
+
+    async def _call_target(self, target_id: str, path: str, body: object) -> Any:
+        return await self._membership.call_target(target_id, path, body)
 
     def _usable_lanes(self) -> dict[int, int]:
         """Lanes whose mountpath can be used, with its digest."""

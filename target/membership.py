@@ -22,6 +22,7 @@ from target.storage.store import Store
 
 INTERVAL_SECONDS = 2.0
 _CALL_TIMEOUT_SECONDS = 5.0
+_TARGET_TIMEOUT_SECONDS = 1.0
 _log = structlog.get_logger("target.membership")
 
 
@@ -90,6 +91,13 @@ class Membership:
             self._swept = True
             known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
             await asyncio.to_thread(self._store.retain_buckets, known, table["last_id"])
+
+    async def call_target(self, target_id: str, path: str, body: object) -> Any:
+        """Ask another target something; raises PeerError."""
+        node = self.cluster_map.get(target_id)
+        if node is None:
+            raise Unavailable(f"target {target_id} is not in the cluster map")
+        return await self._client.call(node.url, path, body, timeout_seconds=_TARGET_TIMEOUT_SECONDS)
 
     async def announce_end(self, job_id: str) -> None:
         """Hint to a proxy that this target's share of a job has ended; a lost hint costs nothing but time."""

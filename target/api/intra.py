@@ -14,7 +14,10 @@ from common import web
 from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
+from target.downloads.budgets import Budgets
+from target.downloads.ledger import Ledger
 from target.downloads.service import Downloads
+from target.downloads.story import Story
 from target.membership import Membership
 from target.storage.store import Store
 
@@ -27,8 +30,19 @@ Handler = Callable[[list[str], Mapping[str, str], Any], Awaitable[object]]
 class IntraApi:
     """Dispatches `POST /intra/v1/…`."""
 
-    def __init__(self, downloads: Downloads, store: Store, membership: Membership) -> None:
+    def __init__(
+        self,
+        downloads: Downloads,
+        stories: Story,
+        ledgers: Ledger,
+        budgets: Budgets,
+        store: Store,
+        membership: Membership,
+    ) -> None:
         self._downloads = downloads
+        self._stories = stories
+        self._ledgers = ledgers
+        self._budgets = budgets
         self._store = store
         self._membership = membership
 
@@ -56,6 +70,7 @@ class IntraApi:
             ("shares", "resume"): self._act,
             ("shares", "story"): self._story,
             ("shares", "ledger"): self._ledger,
+            ("shares", "lease"): self._lease,
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
@@ -92,12 +107,20 @@ class IntraApi:
         return {"shares": [share.to_wire() for share in shares]}
 
     async def _story(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
-        return {"lines": await self._downloads.story(path[1]) or []}
+        share = self._downloads.find(path[1])
+        return {"lines": [] if share is None else await asyncio.to_thread(self._stories.read, share)}
 
     async def _ledger(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
-        page = await self._downloads.ledger_page(path[1], int(body["cursor"]), failed_only=bool(body["failed_only"]))
-        lines, cursor = page if page is not None else ([], None)
+        share = self._downloads.find(path[1])
+        if share is None:
+            return {"lines": [], "cursor": None}
+        lines, cursor = await asyncio.to_thread(
+            self._ledgers.page, share, int(body["cursor"]), failed_only=bool(body["failed_only"])
+        )
         return {"lines": lines, "cursor": cursor}
+
+    async def _lease(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        return self._budgets.ask(path[1], body)
 
     async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         entries = await asyncio.to_thread(

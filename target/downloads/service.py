@@ -11,23 +11,22 @@ import heapq
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from common import clock
 from common.errors import HaulError, InvalidRequest
 from common.names import validate_object_name
 from common.shares import JobSpec, ShareStatus, TaskProgress, TaskSpec
 from target.downloads import journal as records
+from target.downloads.budgets import Budgets
 from target.downloads.expansion import Expansion
 from target.downloads.feeder import Feeder
-from target.downloads.journal import Journal, StoryLine
+from target.downloads.journal import Journal
 from target.downloads.lane import Lane
-from target.downloads.ledger import Ledger
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Share, State
 from target.downloads.story import Story
-from target.transfer.budget import Budget
 
 MAX_CURRENT_TASKS = 64
 """A status shows the longest running ones; all 256 of a target of small objects cost more than the rest of it."""
@@ -47,7 +46,7 @@ class Downloads:
         lanes: Sequence[Lane],
         usable_lanes: Callable[[], Mapping[int, int]],
         story: Story,
-        ledger: Ledger,
+        budgets: Budgets,
     ) -> None:
         self._target_id = target_id
         self._journal = journal
@@ -58,7 +57,7 @@ class Downloads:
         self._on_ended: Callable[[str], None]
         self._recorder = recorder
         self._story = story
-        self._ledger = ledger
+        self._budgets = budgets
         self._feeder = Feeder(target_id, usable_lanes, journal, scheduler, story, self._wake, recorder.end_if_complete)
 
     async def start(self, keep_parts_of: Callable[[Container[str]], None], on_ended: Callable[[str], None]) -> None:
@@ -207,21 +206,9 @@ class Downloads:
         known = [share for job_id in job_ids if (share := self._shares.get(job_id)) is not None]
         return [await self._status(share, tasks=tasks, limit=limit, after=after) for share in known]
 
-    async def story(self, job_id: str) -> list[StoryLine] | None:
-        """What was decided while the share ran, the oldest first; None for an unknown one."""
-        share = self._shares.get(job_id)
-        if share is None:
-            return None
-        return await self._write(lambda connection: records.read_story(connection, share.number))
-
-    async def ledger_page(
-        self, job_id: str, cursor: int, *, failed_only: bool
-    ) -> tuple[list[dict[str, Any]], int | None] | None:
-        """A page of the share's ledger, see `Ledger.page`; None for an unknown one."""
-        share = self._shares.get(job_id)
-        if share is None:
-            return None
-        return await asyncio.to_thread(self._ledger.page, share, cursor, failed_only=failed_only)
+    def find(self, job_id: str) -> Share | None:
+        """The share of a job, if there is one."""
+        return self._shares.get(job_id)
 
     async def _status(self, share: Share, *, tasks: bool, limit: int, after: int) -> ShareStatus:
         status = ShareStatus(
@@ -259,8 +246,7 @@ class Downloads:
 
     def _run(self, share: Share, *, again: bool = False) -> None:
         share.fed_at = clock.monotonic()
-        if share.spec.bytes_per_hour:
-            share.budget = Budget(share.spec.bytes_per_hour / 3600 / share.spec.share_count)
+        self._budgets.open(share)
         if again:
             for lane in self._lanes:
                 lane.retell(share)

@@ -10,6 +10,7 @@ import asyncio
 from enum import Enum
 
 from common.shares import DEFAULT_PRIORITY, JobSpec
+from target.downloads.leases import Lease
 from target.transfer.budget import Budget
 
 
@@ -36,7 +37,7 @@ class Share:
         self.sealed = False
         self.next_batch = 0
         self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
-        self.budget: Budget | None = None
+        self.budget: Budget | Lease | None = None
         self.fed_at = 0.0
         self.changing = asyncio.Lock()
         self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)

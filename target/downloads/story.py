@@ -50,6 +50,10 @@ class Story:
             for share in shares:
                 self._write(share, "", 0, 0, what)
 
+    def read(self, share: Share) -> list[StoryLine]:
+        """A share's story, the oldest line first; for threads only. Raises DiskError."""
+        return self._journal.call(lambda connection: records.read_story(connection, share.number))
+
     def forget(self, share: Share) -> None:
         """The share has ended: its story is written."""
         with self._lock:

@@ -27,6 +27,7 @@ class Engine:
 
     def __init__(self, settings: TransferSettings, guard: EgressGuard) -> None:
         self._settings = settings
+        self._unshared: set[str] = set()
         self._guard = guard
         self._ca_file = settings.ca_file or trusted_certificates()
         self._reactor = Reactor(settings.max_connections_kept)
@@ -112,7 +113,7 @@ class Engine:
         self._paused.clear()
 
     def _new_transfer(self) -> Transfer:
-        transfer = Transfer(self._settings, self._guard, self._ca_file, self._paused.append)
+        transfer = Transfer(self._settings, self._guard, self._ca_file, self._unshared, self._paused.append)
         self._by_curl[transfer.curl] = transfer
         return transfer
 

@@ -13,6 +13,7 @@ import pycurl
 
 from common.clock import monotonic, unix_ns
 from common.errors import HaulError
+from common.links import origin_of
 from target.transfer import outcomes, redirects
 from target.transfer.egress import EgressGuard
 from target.transfer.heads import parse_head
@@ -31,6 +32,7 @@ from target.transfer.request import (
 MIN_BUFFER_BYTES = 1024
 _PAUSE: int = pycurl.WRITEFUNC_PAUSE
 _SOCKET_OK: int = pycurl.SOCKOPT_OK
+_MAX_UNSHARED = 10_000
 _OUR_HEADERS = ("Accept-Encoding: identity",)
 
 
@@ -38,9 +40,17 @@ class Transfer:
     """Reusable: `prepare`, let libcurl run, `conclude`; a redirect makes `conclude` return None for another round."""
 
     def __init__(
-        self, settings: TransferSettings, guard: EgressGuard, ca_file: str, on_pause: Callable[[Transfer], None]
+        self,
+        settings: TransferSettings,
+        guard: EgressGuard,
+        ca_file: str,
+        unshared: set[str],
+        on_pause: Callable[[Transfer], None],
     ) -> None:
+        """`unshared` are the TLS origins that are known not to let transfers share a connection."""
         self._settings = settings
+        self._unshared = unshared
+        self._waits = False
         self._guard = guard
         self._on_pause = on_pause
         self._lines: list[bytes] = []
@@ -153,6 +163,11 @@ class Transfer:
             self.curl.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *lines])
             self._header_lines = lines
         self.curl.setopt(pycurl.URL, redirects.wire_url(url))
+        # the first connection to a TLS origin tells whether the others can share it, by HTTP/2; plain HTTP never waits
+        waits = url[:8].lower() == "https://" and origin_of(url) not in self._unshared
+        if waits != self._waits:
+            self.curl.setopt(pycurl.PIPEWAIT, waits)
+            self._waits = waits
 
     def _on_open_socket(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> object:
         family, kind, protocol, (ip, port, *_) = address
@@ -216,6 +231,10 @@ class Transfer:
     def _read_head(self) -> ResponseHead | None:
         if self._head is None:
             self._head = parse_head(self._lines, self._url)
+            if self._waits and self._head is not None and self._lines[0].startswith(b"HTTP/1"):
+                if len(self._unshared) >= _MAX_UNSHARED:
+                    self._unshared.clear()
+                self._unshared.add(origin_of(self._url))
         return self._head
 
     def _conclude(self, code: int, message: str) -> Receipt | HaulError | None:

@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
+import msgpack
 import pytest
 
+from common.placement import digest
 from tests.cluster import Api, Cluster
 from tests.origin import Gate, Origin
 from tests.waiting import wait_for
@@ -144,6 +148,31 @@ def test_bytes_per_hour_are_for_the_whole_cluster(api: Api, origin: Origin) -> N
     assert api.finished(job)["finished_cnt"] == 90
     # 360,000 bytes, of which each of three targets may take one second's share at once
     assert time.monotonic() - began > (360_000 - 30_000) / 30_000 * 0.8
+
+
+def _ended(cluster: Cluster, target: str, job: str) -> bool:
+    """Whether a target's share of a job has ended, by its own word."""
+    body = msgpack.packb({"ids": [job]})
+    answer = httpx.post(f"{cluster.urls[target]}/intra/v1/shares/status", content=body)
+    return bool(msgpack.unpackb(answer.content)["shares"][0]["finished_ns"])
+
+
+def test_a_budget_outlives_the_target_that_keeps_its_book(tmp_path: Path, origin: Origin) -> None:
+    origin.serve_pattern("/keeper/", lambda path: bytes(4000))
+    with Cluster(tmp_path, targets=3, mountpaths=1) as cluster:
+        api = cluster.api
+        limits = {"bytes_per_hour": 3600 * 60_000}
+        job = api.download(type="range", template=origin.url("/keeper/{00..89}"), limits=limits)
+        keeper = cluster.target_ids[digest(job) % 3]
+        wait_for(lambda: api.status(job)["finished_cnt"] >= 10, what="a beginning")
+        cluster.stop(keeper)
+        wait_for(
+            lambda: all(_ended(cluster, target, job) for target in cluster.target_ids if target != keeper),
+            what="the others' parts",
+        )
+        cluster.start(keeper)
+        cluster.wait_until_ready()
+        assert api.finished(job)["finished_cnt"] == 90
 
 
 def test_a_bucket_destroyed_under_a_job_ends_its_tasks_at_once(api: Api, origin: Origin) -> None:
