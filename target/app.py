@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
+from ipaddress import ip_network
 from typing import Any
 
 from common import web
@@ -35,9 +37,12 @@ from target.downloads.scheduler import Scheduler
 from target.downloads.service import Downloads
 from target.downloads.settings import LaneSettings
 from target.downloads.story import Story
+from target.downloads.survey import Surveyor
 from target.membership import Membership
 from target.storage.metadata import ObjectMetadata
 from target.storage.store import Store
+from target.transfer.egress import EgressGuard
+from target.transfer.request import TransferSettings
 
 
 class TargetNode:
@@ -62,12 +67,19 @@ class TargetNode:
             incarnation=secrets.randbits(53),
             mountpaths=tuple(str(path) for path in config.mountpaths),
         )
+        self._survey_guard = EgressGuard([ip_network(cidr) for cidr in config.allow_origins])
         story = Story(self._journal)
         budgets = Budgets(config.id, self._scope, self._call_target)
         self._downloads = self._build_downloads(config, nursery, story, budgets)
-        self._membership = Membership(node, config.proxies, self._client, self._store, self._downloads.deny_endpoints)
+        self._membership = Membership(node, config.proxies, self._client, self._store, self._deny_endpoints)
+        surveyor = Surveyor(
+            config.id,
+            lambda bucket, name: self._store.head(bucket, name)[0],
+            self._survey_guard,
+            TransferSettings(ca_file=str(config.ca_file or "")),
+        )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
-        self._intra = IntraApi(self._downloads, story, ledger, budgets, self._store, self._membership)
+        self._intra = IntraApi(self._downloads, story, ledger, budgets, surveyor, self._store, self._membership)
         self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
@@ -99,6 +111,11 @@ class TargetNode:
 
     def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
         return self._store.head(bucket, name, bucket_id)[0]
+
+    def _deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
+        denied = list(endpoints)
+        self._downloads.deny_endpoints(denied)
+        self._survey_guard.deny_endpoints(denied)
 
     async def _call_target(self, target_id: str, path: str, body: object) -> Any:
         return await self._membership.call_target(target_id, path, body)

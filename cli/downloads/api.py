@@ -12,13 +12,12 @@ from cli.errors import CommandError, ServerError
 _PATH = "/v1/download"
 
 
-def start(client: Client, body: Mapping[str, Any]) -> str:
-    """Post a job; returns its id."""
+def start(client: Client, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Post a job; returns an answer with its `id`, or what a dry run has found."""
     answer = client.call("POST", _PATH, body=body)
-    try:
-        return str(answer["id"])
-    except (KeyError, TypeError):
-        raise CommandError("the cluster accepted the job but did not tell its id") from None
+    if not isinstance(answer, dict) or not ("id" in answer or "dry_run" in answer):
+        raise CommandError("the cluster accepted the job but did not tell its id")
+    return answer
 
 
 def status(client: Client, job_id: str, *, only_active: bool = False) -> JobStatus:

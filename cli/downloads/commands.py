@@ -12,7 +12,7 @@ import typer
 
 from cli import output, uris
 from cli.client import Client, find_endpoints
-from cli.downloads import api, manifest, objectlist, requests, watch
+from cli.downloads import api, manifest, objectlist, reports, requests, watch
 from cli.downloads.requests import Options
 from cli.downloads.watch import Watching
 from cli.errors import ServerError, UsageError
@@ -93,6 +93,9 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     priority: Annotated[
         int, typer.Option("--priority", metavar="1-5", help="5 gets twice the turns of 4, and so on; 3 if not given.")
     ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be fetched, and what is there already.")
+    ] = False,
     units: UnitsOption = Units.IEC,
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
@@ -113,6 +116,8 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     else:
         objects = objectlist.read(object_list) if object_list else None
         body = requests.build(source, uris.parse(destination), objects, options)
+    if dry_run:
+        body |= {"dry_run": True}
     watching = Watching(
         shows_progress=progress,
         interval_seconds=requests.seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
@@ -123,10 +128,13 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     with Client(find_endpoints(endpoint)) as client:
         if manifest_list:
             with manifest.placed(client, manifest_list) as location:
-                job_id = _start(client, location, body | {"manifest": location})
+                answer = _start(client, location, body | {"manifest": location})
         else:
-            job_id = _start(client, source, body)
-        _started(client, job_id, watching, waits=wait or progress or bool(timeout))
+            answer = _start(client, source, body)
+        if dry_run:
+            reports.show_dry_run(answer, units, as_json=as_json)
+        else:
+            _started(client, str(answer["id"]), watching, waits=wait or progress or bool(timeout))
 
 
 def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) -> None:
@@ -137,7 +145,7 @@ def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) ->
     watch.report(client, watch.follow(client, job_id, watching), watching)
 
 
-def _start(client: Client, source: str, body: Mapping[str, Any]) -> str:
+def _start(client: Client, source: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return api.start(client, body)
     except ServerError as error:

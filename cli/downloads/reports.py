@@ -1,18 +1,22 @@
-"""A job's ledger as a file and its story as a table; getting them is left to `cli.client` and `api`."""
+"""A job's ledger as a file, its story as a table, a dry run in words; getting them is left to `api` and `cli.client`.
+
+Nothing is decided here.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cli import formats, output
 from cli.client import Client
 from cli.downloads import api
 from cli.downloads.status import unix_seconds, when
 from cli.errors import CommandError
+from cli.formats import Units
 
 
 def write_ledger(client: Client, job_id: str, path: str, *, only_failed: bool) -> None:
@@ -51,6 +55,32 @@ def show_story(client: Client, job_id: str, *, as_json: bool) -> None:
         output.note("Nothing had to be decided yet.")
     for target in story.get("stale_targets", ()):
         output.note(f"Target {formats.name(str(target))} does not answer; its part of the story is missing.")
+
+
+def show_dry_run(found: Mapping[str, Any], units: Units, *, as_json: bool) -> None:
+    """Show what a job would do."""
+    if as_json or "dry_run" not in found:
+        output.show_json(found)
+        return
+    objects, checked = int(found["objects"]), int(found["checked"])
+    output.say(
+        formats.count(objects, "object") + ("" if checked == objects else f", {formats.count(checked)} looked at")
+    )
+    there = formats.size(int(found["present_bytes"]), units)
+    output.say(f"  there already:  {formats.count(int(found['present']), 'object')}, {there}")
+    known, to_fetch = int(found["bytes_known"]), int(found["to_fetch"])
+    size = formats.size(int(found["bytes"]), units)
+    output.say(
+        f"  to be fetched:  {formats.count(to_fetch, 'object')}, {size} in the {formats.count(known)} of known size"
+    )
+    if "bytes_estimate" in found:
+        output.say(f"  about {formats.size(int(found['bytes_estimate']), units)} in all, by a sample")
+    if found["error_cnt"]:
+        output.say(
+            f"  {formats.count(int(found['error_cnt']))} of {formats.count(int(found['asked']))} asked cannot be had:"
+        )
+        for error in found.get("errors", ()):
+            output.say(f"    {formats.name(str(error['name']))}: {formats.name(str(error['error']))}")
 
 
 @contextlib.contextmanager

@@ -68,9 +68,11 @@ def router(downloads: Downloads, reports: Reports, max_body_bytes: int) -> APIRo
 
     @routes.post("/v1/download", summary="Start a download job", openapi_extra=_body(_START_EXAMPLES))
     async def start(request: Request) -> Response:
-        """Answers with the job's id as soon as the job is durable on all targets that take part in it."""
-        job_id = await downloads.start(await body_of(request, max_body_bytes))
-        return json_response({"id": job_id}, _JSON)
+        """Answers with the job's id as soon as the job is durable on all targets that take part in it.
+
+        With `"dry_run": true` nothing is fetched or kept; the answer says what would be.
+        """
+        return json_response(await downloads.start(await body_of(request, max_body_bytes)), _JSON)
 
     @routes.get("/v1/download", summary="Show jobs", openapi_extra=_body(_QUERY_EXAMPLES, required=False))
     async def show(request: Request) -> Response:

@@ -49,6 +49,7 @@ class DownloadRequest:
     bytes_per_hour: int = 0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     priority: int = DEFAULT_PRIORITY
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +208,11 @@ def _parse_job(fields: dict[str, Any], bucket: Bucket) -> DownloadRequest:
     priority = integer(fields, "priority", _MESSAGE, DEFAULT_PRIORITY)
     if priority not in PRIORITIES:
         raise InvalidRequest(f"'priority' must be 1 (lowest) to 5, found: {priority}")
+    dry_run = boolean(fields, "dry_run", _MESSAGE)
     tasks, generated = _TASKS[kind](fields, bucket)
     described = description or generated
     return DownloadRequest(
-        kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority
+        kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority, dry_run
     )
 
 

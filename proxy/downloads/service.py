@@ -29,6 +29,7 @@ from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.control import Control
+from proxy.downloads.dryrun import survey
 from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
 from proxy.downloads.jobstore import JobStore
@@ -80,8 +81,11 @@ class Downloads:
         self._asked: dict[str, float] = {}
         self._collecting: set[str] = set()
 
-    async def start(self, body: bytes) -> str:
-        """Plan, assign and commit a job; returns its id. Raises RequestErrors, NoTargets, Unavailable."""
+    async def start(self, body: bytes) -> dict[str, Any]:
+        """Plan, assign and commit a job; returns its `id`, or for a dry run what it would do.
+
+        Raises RequestErrors, NoTargets, Unavailable.
+        """
         manifest = parse_manifest(body)
         is_large = manifest is not None or len(body) > _THREAD_BODY_BYTES
         if manifest is not None:
@@ -91,9 +95,11 @@ class Downloads:
             request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
         if not self._membership.online_targets():
             raise NoTargets
+        if request.dry_run:
+            return await survey(await self._plan(new_job_id(), request, 0, in_thread=is_large), self._peers)
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(ClaimLost):
-                return await self._start(request, in_thread=is_large)
+                return {"id": await self._start(request, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
 
     async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
@@ -104,7 +110,7 @@ class Downloads:
             headers = lower_keys(json.loads(body)).get("headers", {})
             name = new_job_id()
             job = {"type": "single", "bucket": {"name": MANIFESTS.name}, "object_name": name, "headers": headers}
-            job_id = await self.start(json.dumps({**job, "link": manifest.location}).encode())
+            job_id = (await self.start(json.dumps({**job, "link": manifest.location}).encode()))["id"]
             try:
                 await self._wait(job_id)
                 return await self._manifests.read(MANIFESTS, name)

@@ -18,6 +18,7 @@ from target.downloads.budgets import Budgets
 from target.downloads.ledger import Ledger
 from target.downloads.service import Downloads
 from target.downloads.story import Story
+from target.downloads.survey import Surveyor
 from target.membership import Membership
 from target.storage.store import Store
 
@@ -36,6 +37,7 @@ class IntraApi:
         stories: Story,
         ledgers: Ledger,
         budgets: Budgets,
+        surveyor: Surveyor,
         store: Store,
         membership: Membership,
     ) -> None:
@@ -43,6 +45,7 @@ class IntraApi:
         self._stories = stories
         self._ledgers = ledgers
         self._budgets = budgets
+        self._surveyor = surveyor
         self._store = store
         self._membership = membership
 
@@ -71,6 +74,7 @@ class IntraApi:
             ("shares", "story"): self._story,
             ("shares", "ledger"): self._ledger,
             ("shares", "lease"): self._lease,
+            ("shares", "survey"): self._survey,
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
@@ -118,6 +122,10 @@ class IntraApi:
             self._ledgers.page, share, int(body["cursor"]), failed_only=bool(body["failed_only"])
         )
         return {"lines": lines, "cursor": cursor}
+
+    async def _survey(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        spec, tasks = JobSpec.unpack(body["spec"]), [TaskSpec(*task) for task in body["tasks"]]
+        return (await asyncio.to_thread(self._surveyor.survey, spec, tasks)).to_wire()
 
     async def _lease(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return self._budgets.ask(path[1], body)

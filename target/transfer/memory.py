@@ -178,8 +178,8 @@ class MemoryEngine:
         failure = outcomes.answer_failure(request.url, head, conditional=bool(request.conditional), now_unix=0.0)
         if failure:
             return failure
-        if answer.status == 304:
-            return Receipt(304, 0, head)
+        if answer.status == 304 or request.head_only:
+            return Receipt(answer.status, 0, head)
         refusal = outcomes.body_refusal(request.url, head, self._settings.max_object_bytes)
         if refusal:
             return refusal

@@ -39,7 +39,7 @@ class FetchRequest(NamedTuple):
 
     `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
     For a `part` the answer is 206 with exactly these bytes, or 200 with another version or from a server that ignores
-    ranges: whole, from its beginning.
+    ranges: whole, from its beginning. With `head_only` the answer has no body, and no sink is made.
     """
 
     url: str
@@ -48,6 +48,7 @@ class FetchRequest(NamedTuple):
     timeout_seconds: float = 0.0
     budget: Meter | None = None
     part: Part | None = None
+    head_only: bool = False
 
 
 class ResponseHead(NamedTuple):

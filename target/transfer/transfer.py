@@ -50,7 +50,7 @@ class Transfer:
         """`unshared` are the TLS origins that are known not to let transfers share a connection."""
         self._settings = settings
         self._unshared = unshared
-        self._waits = False
+        self._waits = self._asks_head = False
         self._guard = guard
         self._on_pause = on_pause
         self._lines: list[bytes] = []
@@ -163,6 +163,9 @@ class Transfer:
             self.curl.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *lines])
             self._header_lines = lines
         self.curl.setopt(pycurl.URL, redirects.wire_url(url))
+        if self.request.head_only != self._asks_head:
+            self._asks_head = self.request.head_only
+            self.curl.setopt(pycurl.NOBODY if self._asks_head else pycurl.HTTPGET, 1)
         # the first connection to a TLS origin tells whether the others can share it, by HTTP/2; plain HTTP never waits
         waits = url[:8].lower() == "https://" and origin_of(url) not in self._unshared
         if waits != self._waits:
@@ -256,8 +259,8 @@ class Transfer:
         return failure or self._receipt(head)
 
     def _receipt(self, head: ResponseHead) -> Receipt | FetchError:
-        if head.status == 304:
-            return Receipt(304, 0, head)
+        if head.status == 304 or self.request.head_only:
+            return Receipt(head.status, 0, head)
         if self._sink is None:
             self._first_body()
         received = self.progress.received_bytes

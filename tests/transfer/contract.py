@@ -38,6 +38,18 @@ class EngineContract:
         assert (got.head.status, got.head.content_length, got.head.url) == (200, 50000, url)
         assert (got.head.etag, got.head.last_modified) == ('"v1"', "Wed, 01 Jan 2025 00:00:00 GMT")
 
+    def test_a_head_has_a_length_and_no_body_and_leaves_the_next_fetch_alone(self, world: World) -> None:
+        url = world.put("/head", b"h" * 1000, etag='"v1"')
+        for _ in range(2):
+            result, sink = fetch(world.engine, FetchRequest(url, head_only=True))
+            assert isinstance(result, Receipt)
+            assert (result.status, result.size_bytes, sink.heads) == (200, 0, [])
+            assert (result.head.content_length, result.head.etag) == (1000, '"v1"')
+            assert receipt(world.engine, url)[1] == b"h" * 1000
+        missing = fetch(world.engine, FetchRequest(world.status("/no-head", 404, {}), head_only=True))[0]
+        assert isinstance(missing, FetchError)
+        assert missing.http_status == 404
+
     def test_an_empty_object_is_an_object(self, world: World) -> None:
         result, sink = fetch(world.engine, world.put("/empty", b""))
         assert isinstance(result, Receipt)

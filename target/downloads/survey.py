@@ -1,0 +1,145 @@
+"""What a job would do, without doing it: what is there already, and how much the origins say is to come.
+
+Nothing is written, here or in the journal; origins are asked for heads only, and only for a sample of many objects.
+Adding up what the targets found is left to the proxy.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.clock import monotonic
+from common.errors import HaulError
+from common.names import Bucket
+from common.placement import digest
+from common.shares import JobSpec, TaskSpec
+from target.downloads.expansion import Expansion
+from target.downloads.tasklist import CHUNK_NAMES
+from target.storage.metadata import ObjectMetadata
+from target.transfer.egress import EgressGuard
+from target.transfer.engine import Engine
+from target.transfer.request import FetchRequest, Receipt, ResponseHead, Sink, TransferSettings
+
+SAMPLE = 256
+"""So many origins are asked by each target at most; of more objects, random ones."""
+_LOOK_SECONDS = 4.0
+_ASK_SECONDS = 6.0
+_AT_ONCE = 32
+_SHOWN_ERRORS = 20
+
+Head = Callable[[Bucket, str], ObjectMetadata]
+"""The metadata of a stored object; raises ObjectNotFound, DiskError."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Figures of one target's part, as they go to the proxy; bytes are those still to come.
+
+    `checked` objects were looked for here; `unknown` ones are to come and have a size that nobody has told yet, `asked`
+    of them were asked for.
+    """
+
+    checked: int = 0
+    present: int = 0
+    present_bytes: int = 0
+    known: int = 0
+    known_bytes: int = 0
+    unknown: int = 0
+    asked: int = 0
+    told: int = 0
+    told_bytes: int = 0
+    errors: int = 0
+    shown_errors: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain values for msgpack."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class Surveyor:
+    """Surveys parts of jobs; `survey` is for threads, one at a time each."""
+
+    def __init__(self, target_id: str, head: Head, guard: EgressGuard, settings: TransferSettings) -> None:
+        self._target_id = target_id
+        self._head = head
+        self._guard = guard
+        self._settings = settings
+
+    def survey(self, spec: JobSpec, tasks: Iterable[TaskSpec]) -> Found:
+        """Look at `tasks`, or at this target's part of the template; it takes some seconds at most."""
+        found, sample = Found(), list[TaskSpec]()
+        chance = random.Random(spec.id)  # noqa: S311 - a sample, and the same one when it is asked for again
+        deadline = monotonic() + _LOOK_SECONDS
+        for piece in self._pieces(spec) if spec.template else iter([list(tasks)]):
+            for task in piece:
+                if self._look(spec, task, found):
+                    found.unknown += 1
+                    if len(sample) < SAMPLE:
+                        sample.append(task)
+                    elif (place := chance.randrange(found.unknown)) < SAMPLE:
+                        sample[place] = task
+            if monotonic() >= deadline:
+                break
+        self._ask(spec, sample, found)
+        return found
+
+    def _pieces(self, spec: JobSpec) -> Iterator[list[TaskSpec]]:
+        expansion = Expansion(spec, self._target_id)
+        for begin in range(0, expansion.count, CHUNK_NAMES):
+            yield expansion.own_tasks(begin, min(begin + CHUNK_NAMES, expansion.count))
+
+    def _look(self, spec: JobSpec, task: TaskSpec, found: Found) -> bool:
+        """Count a task; True when only its origin can tell its size."""
+        found.checked += 1
+        try:
+            stored = self._head(spec.bucket, task.name)
+        except HaulError:
+            stored = None
+        if stored is not None and stored.link_digest == digest(task.link):
+            found.present += 1
+            found.present_bytes += stored.size
+            return False
+        size_bytes = task.expected[0] if task.expected is not None else None
+        if size_bytes is not None:
+            found.known += 1
+            found.known_bytes += size_bytes
+        return size_bytes is None
+
+    def _ask(self, spec: JobSpec, sample: list[TaskSpec], found: Found) -> None:
+        if not sample:
+            return
+        engine = Engine(self._settings, self._guard)
+        headers = tuple(f"{name}: {value}" for name, value in spec.headers)
+        deadline = monotonic() + _ASK_SECONDS
+        left = iter(sample)
+        try:
+            while monotonic() < deadline:
+                for task in left:
+                    engine.start(task, FetchRequest(task.link, headers, head_only=True), _refuse)
+                    if engine.active >= _AT_ONCE:
+                        break
+                for completion in engine.poll(0.05):
+                    assert isinstance(completion.token, TaskSpec)
+                    _count_answer(found, completion.token, completion.result)
+                if found.asked == len(sample):
+                    return
+        finally:
+            engine.close()
+
+
+def _count_answer(found: Found, task: TaskSpec, result: Receipt | HaulError) -> None:
+    found.asked += 1
+    if isinstance(result, HaulError):
+        found.errors += 1
+        if len(found.shown_errors) < _SHOWN_ERRORS:
+            found.shown_errors.append((task.name, result.message))
+    elif result.head.content_length is not None:
+        found.told += 1
+        found.told_bytes += result.head.content_length
+
+
+def _refuse(head: ResponseHead) -> Sink:
+    raise AssertionError("a head has no body")
