@@ -53,7 +53,7 @@ def test_a_job_is_the_same_after_packing(spec: JobSpec) -> None:
 
 @given(SPECS)
 def test_fields_of_a_newer_job_are_ignored(spec: JobSpec) -> None:
-    plain = msgpack.unpackb(spec.pack()) | {"priority": 7, "pack": "x", "newer": {"a": [1]}}
+    plain = msgpack.unpackb(spec.pack()) | {"urgency": 7, "pack": "x", "newer": {"a": [1]}}
     assert JobSpec.unpack(msgpack.packb(plain)) == spec
 
 
