@@ -119,3 +119,20 @@ def test_a_job_can_be_aborted_while_its_carrier_is_dead(tmp_path: Path) -> None:
         wait_for(lambda: processes.api.status(job)["aborted"])
         gate.release()
         check_objects(processes, "b", [(str(n), f"/o/{n}".encode() + BODY) for n in range(10) if n != 5])
+
+
+def test_an_abort_does_not_wait_for_carriers_that_hang(tmp_path: Path) -> None:
+    with pattern_origin(BODY) as origin, Processes(tmp_path, targets=1, mountpaths=2) as processes:
+        target = processes.running("target")["t1"]
+        job = processes.api.download(type="range", template=origin.url("/o/{00000..99999}"))
+        wait_for(lambda: processes.api.status(job, only_active_tasks=True)["finished_cnt"] > 100, what="a beginning")
+        stopped = carriers_of(target, 2)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        processes.api.call("DELETE", "/v1/download/abort", {"id": job})
+        assert processes.api.finished(job)["aborted"] is True
+        wait_for(lambda: not all(is_running(pid) for pid in stopped), what="the end of what hung")
+        for pid in filter(is_running, stopped):  # one that had nothing to do was not waited for
+            os.kill(pid, signal.SIGCONT)
+        again = processes.api.download(type="range", template=origin.url("/o/{0..99}"), subdir="again")
+        assert processes.api.finished(again)["finished_cnt"] == 100, "others have taken their places"
