@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down check format test soak soak-resume bench debian clean
+.PHONY: help install dev demo demo-down check format test test-packages soak soak-resume bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,8 +46,11 @@ format: dev ## bring all files into their form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: dev ## all tests that need no container engine; ARGS="-k name" chooses
+test: dev test-packages ## all tests that need no container engine; ARGS="-k name" chooses
 	$(BIN)/pytest $(ARGS)
+
+test-packages:
+	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
 
 soak: dev ## a hundred thousand objects under random kills; takes minutes
 	$(BIN)/python -m tests.crash.soak
@@ -60,6 +63,7 @@ bench: dev ## measure beside curl and aria2c; ARGS are passed on
 
 debian: ## install the Debian packages that tests and benchmarks use, if any is missing
 	@deploy/debian-packages.sh deploy/debian-packages.txt
+	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
 
 clean: demo-down ## remove everything that can be made again, but for .venv
 	rm -rf .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

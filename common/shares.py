@@ -37,8 +37,9 @@ class JobSpec:
 
     `targets` are the (id, digest) pairs that the job was planned over; `connections` is per target and
     `bytes_per_hour` per cluster, 0 for unlimited; the latter is divided by `share_count`, the number of targets that
-    have a part of the job. `total` counts the objects of the whole job. `template` is empty
-    unless the target itself expands a range and keeps its own names. `headers` are secrets.
+    have a part of the job. `total` counts the objects of the whole job. `template` is empty unless the target itself
+    expands a range and keeps its own names; `is_cut` when it has lost what its links need to be fetched. `headers` are
+    secrets.
     """
 
     id: str
@@ -56,6 +57,7 @@ class JobSpec:
     template: str = ""
     subdir: str = ""
     priority: int = DEFAULT_PRIORITY
+    is_cut: bool = False
 
     def pack(self) -> bytes:
         """The msgpack form."""
@@ -67,9 +69,10 @@ class JobSpec:
     def without_secrets(self) -> Self:
         """What a share that has ended still needs: the names, but neither headers nor what a link may hide."""
         template = without_secrets(self.template)
+        is_cut = self.is_cut or template != self.template
         if template and "{" not in template:
             template += "#{0..0}"  # the range stood in what is gone; it had one value, or its names would have collided
-        return replace(self, headers=(), template=template)
+        return replace(self, headers=(), template=template, is_cut=is_cut)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:

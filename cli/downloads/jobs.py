@@ -112,62 +112,54 @@ def wait_job(
         watch.report(client, watch.follow(client, ids[0], watching), watching)
 
 
-def stop_job(
-    arguments: JobsArguments = None,
-    stop_all: AllOption = False,
-    regex: RegexOption = "",
-    as_json: JsonOption = False,
-    endpoint: EndpointOption = None,
-) -> None:
-    """Stop jobs; what has arrived already stays."""
-    with Client(find_endpoints(endpoint)) as client:
-        chosen = _choose(client, arguments, everything=stop_all, regex=regex, only_active=True)
-        _each(
-            chosen, lambda job_id: api.abort(client, job_id), done="Stopped", none="No job is running.", as_json=as_json
-        )
+def _changing(
+    act: Callable[[Client, str], None], wants: Callable[[JobStatus], bool], *, done: str, none: str, text: str
+) -> Callable[..., None]:
+    """A command that does something to jobs: given by id, or all those that it `wants`."""
+
+    def command(
+        arguments: JobsArguments = None,
+        everything: AllOption = False,
+        regex: RegexOption = "",
+        as_json: JsonOption = False,
+        endpoint: EndpointOption = None,
+    ) -> None:
+        with Client(find_endpoints(endpoint)) as client:
+            chosen = _choose(client, arguments, wants, everything=everything, regex=regex)
+            _each(chosen, lambda job_id: act(client, job_id), done=done, none=none, as_json=as_json)
+
+    command.__doc__ = text
+    return command
 
 
-def pause_job(
-    arguments: JobsArguments = None,
-    pause_all: AllOption = False,
-    regex: RegexOption = "",
-    as_json: JsonOption = False,
-    endpoint: EndpointOption = None,
-) -> None:
-    """Let jobs rest; what is half-fetched stays, and other jobs go on."""
-    with Client(find_endpoints(endpoint)) as client:
-        chosen = _choose(client, arguments, everything=pause_all, regex=regex, only_active=True)
-        _each(
-            chosen, lambda job_id: api.pause(client, job_id), done="Paused", none="No job is running.", as_json=as_json
-        )
-
-
-def resume_job(
-    arguments: JobsArguments = None,
-    resume_all: AllOption = False,
-    regex: RegexOption = "",
-    as_json: JsonOption = False,
-    endpoint: EndpointOption = None,
-) -> None:
-    """Let paused jobs go on where they were."""
-    with Client(find_endpoints(endpoint)) as client:
-        chosen = _choose(client, arguments, everything=resume_all, regex=regex, only_active=True)
-        _each(chosen, lambda job_id: api.resume(client, job_id), done="Resumed", none="No job rests.", as_json=as_json)
-
-
-def remove_job(
-    arguments: JobsArguments = None,
-    remove_all: AllOption = False,
-    regex: RegexOption = "",
-    as_json: JsonOption = False,
-    endpoint: EndpointOption = None,
-) -> None:
-    """Forget jobs that have ended; their objects stay."""
-    with Client(find_endpoints(endpoint)) as client:
-        chosen = _choose(client, arguments, everything=remove_all, regex=regex, only_active=False)
-        _each(
-            chosen, lambda job_id: api.remove(client, job_id), done="Removed", none="No job has ended.", as_json=as_json
-        )
+stop_job = _changing(
+    api.abort,
+    lambda job: not job.is_over,
+    done="Stopped",
+    none="No job is running.",
+    text="Stop jobs; what has arrived already stays.",
+)
+pause_job = _changing(
+    api.pause,
+    lambda job: job.state == "running",
+    done="Paused",
+    none="No job is running.",
+    text="Let jobs rest; what is half-fetched stays, and other jobs go on.",
+)
+resume_job = _changing(
+    api.resume,
+    lambda job: job.state == "paused",
+    done="Resumed",
+    none="No job is paused.",
+    text="Let paused jobs go on where they were.",
+)
+remove_job = _changing(
+    api.remove,
+    lambda job: job.is_over,
+    done="Removed",
+    none="No job has ended.",
+    text="Forget jobs that have ended; their objects stay.",
+)
 
 
 def _ids(arguments: Sequence[str] | None, *, at_most: int | None = None) -> list[str]:
@@ -181,16 +173,20 @@ def _ids(arguments: Sequence[str] | None, *, at_most: int | None = None) -> list
 
 
 def _choose(
-    client: Client, arguments: Sequence[str] | None, *, everything: bool, regex: str, only_active: bool
+    client: Client,
+    arguments: Sequence[str] | None,
+    wants: Callable[[JobStatus], bool],
+    *,
+    everything: bool,
+    regex: str,
 ) -> list[str]:
-    """The ids meant: as given, or looked up; running ones for stopping, ended ones for removing."""
+    """The ids meant: as given, or looked up."""
     ids = _ids(arguments)
     if sum((bool(ids), everything, bool(regex))) != 1:
         raise UsageError("say which jobs: ids, --all, or --regex REGEX")
     if ids:
         return ids
-    found = api.jobs(client, regex=regex, only_active=only_active)
-    return [job.id for job in found if only_active != job.is_over]
+    return [job.id for job in api.jobs(client, regex=regex) if wants(job)]
 
 
 def _each(ids: Sequence[str], act: Callable[[str], None], *, done: str, none: str, as_json: bool) -> None:

@@ -9,10 +9,14 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from common.clock import monotonic
 from proxy.downloads.planning import Plan, Share
 from proxy.peers import Peers
 
+SAMPLE = 256
+"""So many origins are asked by each target at most."""
 _PART_SECONDS = 30.0
+_ASK_SECONDS = 10.0
 _SHOWN_ERRORS = 20
 
 
@@ -24,9 +28,12 @@ async def survey(plan: Plan, peers: Peers) -> dict[str, Any]:
 
 async def _survey_share(plan: Plan, share: Share, peers: Peers) -> list[Mapping[str, Any]]:
     path, spec = f"/intra/v1/shares/{plan.spec.id}/survey", plan.spec.pack()
-    return [
-        await peers.call(share.target, path, {"spec": spec, "tasks": batch}, _PART_SECONDS) for batch in share.batches()
-    ]
+    ask, deadline = -(-SAMPLE // share.batch_count), monotonic() + _ASK_SECONDS
+    found: list[Mapping[str, Any]] = []
+    for batch in share.batches():
+        left = min(ask, SAMPLE - sum(part["asked"] for part in found)) if monotonic() < deadline else 0
+        found.append(await peers.call(share.target, path, {"spec": spec, "tasks": batch, "ask": left}, _PART_SECONDS))
+    return found
 
 
 def summary(plan: Plan, parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -49,9 +56,11 @@ def summary(plan: Plan, parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "bytes": total("known_bytes") + total("told_bytes"),
         "error_cnt": total("errors"),
     }
-    told = total("told")
-    if told and total("asked") < total("unknown"):
-        fields["bytes_estimate"] = total("known_bytes") + round(total("told_bytes") / told * total("unknown"))
+    told, asked, checked = total("told"), total("asked"), total("checked")
+    if told and (asked < total("unknown") or checked < plan.spec.total):
+        can_be_had = total("unknown") * (1 - total("errors") / asked)
+        of_checked = total("known_bytes") + total("told_bytes") / told * can_be_had
+        fields["bytes_estimate"] = round(of_checked * plan.spec.total / checked)
     errors = sorted((name, text) for part in parts for name, text in part["shown_errors"])[:_SHOWN_ERRORS]
     if errors:
         fields["errors"] = [{"name": name, "error": text} for name, text in errors]

@@ -125,7 +125,7 @@ class IntraApi:
 
     async def _survey(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         spec, tasks = JobSpec.unpack(body["spec"]), [TaskSpec(*task) for task in body["tasks"]]
-        return (await asyncio.to_thread(self._surveyor.survey, spec, tasks)).to_wire()
+        return (await asyncio.to_thread(self._surveyor.survey, spec, tasks, int(body["ask"]))).to_wire()
 
     async def _lease(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return self._budgets.ask(path[1], body)

@@ -72,17 +72,8 @@ class Concurrency:
     __slots__ = (
         *("_answers", "_best", "_bytes", "_ceiling", "_collapsed", "_cut_at", "_ends", "_flat", "_goal", "_good"),
         *("_has_long", "_has_whole", "_is_disturbed", "_is_pressed", "_next_probe_at", "_peak", "_peak_at"),
-        *(
-            "_peak_limit",
-            "_probe_seconds",
-            "_round_at",
-            "_round_limit",
-            "_settings",
-            "_state",
-            "_struggles",
-            "_tell",
-            "limit",
-        ),
+        *("_peak_limit", "_probe_seconds", "_round_at", "_round_limit", "_settings", "_state", "_struggles"),
+        *("_tell", "limit"),
     )
 
     def __init__(self, settings: ConcurrencySettings, tell: Tell) -> None:

@@ -86,7 +86,7 @@ class Host:
 
     def lend(self, now: float) -> bool:
         """Give a running transfer one connection more, if there is room or may become."""
-        if not self.has_room(now):
+        if self.active >= self._concurrency.limit:
             self._concurrency.lend(now)
         if not self.has_room(now) or self._breaker.is_open:
             return False
@@ -95,13 +95,14 @@ class Host:
 
     def answered(self, now: float, taken_at: float, count: int = 1) -> None:
         """So many transfers have ended with a good answer, the last of which began at `taken_at`."""
-        if self._breaker.succeeded():
-            self._tell(self.origin, self.limit, self.limit, "it answers again")
+        self._works()
         self._retries.answered(count)
         self._concurrency.answered(now, taken_at, count)
 
     def moved(self, now: float, size_bytes: int, *, is_long: bool) -> None:
         """So many bytes have come."""
+        if size_bytes > 0:
+            self._works()  # a probe may be an object that takes hours
         self._concurrency.moved(now, size_bytes, is_long=is_long)
 
     def failed(self, now: float, taken_at: float, failure: Failure) -> None:
@@ -124,6 +125,10 @@ class Host:
     def dropped(self, taken_at: float) -> None:
         """A transfer has ended without saying anything about the origin."""
         self._breaker.dropped(taken_at)
+
+    def _works(self) -> None:
+        if self._breaker.succeeded():
+            self._tell(self.origin, self.limit, self.limit, "it answers again")
 
     def retry_wait_seconds(self, now: float) -> float:
         """How long a second attempt must wait for being affordable."""

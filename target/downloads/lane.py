@@ -23,7 +23,7 @@ from target.carriers.handle import Handle
 from target.carriers.messages import FAILED, Failure, Greeting, Order, Terms, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.feeder import Feeder
-from target.downloads.orders import Orders
+from target.downloads.orders import Leaving, Orders
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.settings import LaneSettings
@@ -34,8 +34,8 @@ from target.storage.mountpath import Mountpath
 _IDLE_SECONDS = 60.0
 _SILENCE_SECONDS = 3.0
 """A carrier that fetches says something every half second; one that does not hangs, most likely on its disk."""
-_LEAVE_SECONDS = 5.0
-"""To drop fetches takes no time, to commit what has come very little."""
+_OBEY_SECONDS = 5.0
+"""To drop fetches takes no time; to commit what has come whole may take a slow disk longer, and is waited for."""
 _log = structlog.get_logger("target.lane")
 
 
@@ -66,8 +66,8 @@ class Lane:
         self._trouble = ""
         self._denied: Sequence[tuple[str, int]] = ()
         self._requests: deque[Callable[[], object]] = deque()
-        self._leaving: list[tuple[Share, Callable[[], object]]] = []
-        self._leave_by = 0.0
+        self._outdated: set[int] = set()
+        self._leaving: list[Leaving] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
 
@@ -112,7 +112,7 @@ class Lane:
     def retell(self, share: Share) -> None:
         """The share's terms have changed: tell the carrier before its next order; any thread."""
         if self._thread.is_alive():
-            self._requests.append(lambda: self._told.pop(share.number, None))
+            self._requests.append(lambda: self._outdated.add(share.number))
 
     def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         """Tell the carrier, and those after it, what is never an origin; any thread."""
@@ -160,8 +160,8 @@ class Lane:
 
     def _greeting(self) -> Greeting:
         path, settings = self._mountpath, self._settings
-        how = (path.durability.value, settings.allow_origins, settings.ca_file)
-        return Greeting(path.path, path.id, *how, os.getpid())
+        durability, origins = path.durability.value, settings.allow_origins
+        return Greeting(path.path, path.id, durability, origins, settings.ca_file, os.getpid())
 
     def _do_requests(self) -> None:
         while self._requests:
@@ -185,12 +185,12 @@ class Lane:
         refusals = {share: self._refusal(share) for share in shares}
         now_ns = clock.unix_ns()
         for task in tasks:
-            task.attempt += 1
-            task.attempts += 1
             task.start_ns = task.start_ns or now_ns
             if task.refusal:
                 self._recorder.record([Result(task, FAILED, 0, 0, now_ns, task.refusal_text)])
                 continue
+            task.attempt += 1
+            task.attempts += 1
             order_id = self._orders.add(task)
             refusal = refusals[task.share]
             if refusal is not None:
@@ -210,8 +210,9 @@ class Lane:
             self._mountpath.bucket_for_writing(spec.bucket, spec.bucket_id)
         except HaulError as error:
             return failure_of(0, error)
-        if share.number not in self._told:
+        if share.number not in self._told or share.number in self._outdated:
             self._told[share.number] = share
+            self._outdated.discard(share.number)
             self._handle.send(
                 messages.TERMS,
                 Terms(
@@ -260,8 +261,7 @@ class Lane:
         ended: Sequence[tuple[int, int, int, int, int]],
         failed: Sequence[tuple[Any, ...]],
     ) -> None:
-        committing = self._orders.committing
-        now = clock.monotonic()
+        committing, now = self._orders.committing, clock.monotonic()
         if released:
             self._scheduler.answered(self._orders.received(released), now)
         if ended:
@@ -315,30 +315,31 @@ class Lane:
         if not self._handle.is_alive or share.number not in self._told:
             done()
             return
-        self._leaving.append((share, done))
-        self._leave_by = clock.monotonic() + _LEAVE_SECONDS
+        self._leaving.append(Leaving(share, done, clock.monotonic() + _OBEY_SECONDS))
         self._handle.send(messages.CANCEL, share.number)
 
     def _cancelled(self, number: int) -> None:
         for order_id in self._orders.fetching_of(number):
             self._scheduler.dropped(self._orders.fetching.pop(order_id))
+        for leaving in self._leaving:
+            if leaving.share.number == number:
+                leaving.obeys_by = float("inf")
 
     def _let_leave(self) -> None:
-        """Tell who waits for shares of which nothing is left; a carrier that keeps them waiting is killed."""
-        if self._leaving and clock.monotonic() >= self._leave_by and self._handle.is_alive:
+        """Tell who waits for shares of which nothing is left; a carrier that does not even drop them is killed."""
+        if self._handle.is_alive and clock.monotonic() >= min(leaving.obeys_by for leaving in self._leaving):
             _log.error("lane.carrier_disobeys", lane=self._number)
             self._handle.kill()
             self._carrier_died()
-        for share, done in [entry for entry in self._leaving if not self._orders.has(entry[0])]:
-            self._leaving.remove((share, done))
-            done()
+        for leaving in [leaving for leaving in self._leaving if not self._orders.has(leaving.share)]:
+            self._leaving.remove(leaving)
+            leaving.done()
 
     def _carrier_died(self) -> None:
         """What had not been reported is done again by the next carrier."""
         trouble, self._trouble = self._trouble or "the process that was fetching it has died", ""
-        lost = len(list(self._orders))
-        _log.error("lane.carrier_died", lane=self._number, lost=lost, error=trouble)
-        for number in {share.number for share, _ in self._leaving}:
+        _log.error("lane.carrier_died", lane=self._number, lost=len(list(self._orders)), error=trouble)
+        for number in {leaving.share.number for leaving in self._leaving}:
             self._cancelled(number)
         for share in self._told.values():
             share.has_history = True

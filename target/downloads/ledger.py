@@ -17,7 +17,7 @@ from target.carriers.messages import FAILED, SKIPPED
 from target.downloads import journal as records
 from target.downloads.journal import Ended, Journal
 from target.downloads.share import Share
-from target.downloads.tasklist import TaskLists
+from target.downloads.tasklist import Piece, TaskLists
 from target.storage.metadata import ObjectMetadata
 
 PAGE_LINES = 1_000
@@ -44,12 +44,8 @@ class Ledger:
         for _ in range(_PIECES_AT_ONCE):
             piece = lists.piece(share, cursor)
             if piece.tasks:
-                ended = self._journal.call(
-                    lambda connection, begin=piece.begin, end=piece.end: records.read_ended(  # type: ignore[misc]
-                        connection, share.number, begin, end, failed_only=failed_only
-                    )
-                )
-                lines += [self._line(share, task, ended[task.position]) for task in piece.tasks if task[0] in ended]
+                ended = self._ended(share, piece, failed_only=failed_only)
+                lines += [self._line(share, task, how) for task in piece.tasks if (how := ended.get(task.position))]
             cursor = piece.cursor
             if piece.is_last:
                 return lines, None
@@ -57,10 +53,17 @@ class Ledger:
                 break
         return lines, cursor
 
+    def _ended(self, share: Share, piece: Piece, *, failed_only: bool) -> dict[int, Ended]:
+        return self._journal.call(
+            lambda connection: records.read_ended(
+                connection, share.number, piece.begin, piece.end, failed_only=failed_only
+            )
+        )
+
     def _line(self, share: Share, task: TaskSpec, ended: Ended) -> dict[str, Any]:
         link = without_secrets(task.link)
         line: dict[str, Any] = {"name": task.name, "link": link}
-        if link != task.link:
+        if share.spec.is_cut or link != task.link:
             line["link_incomplete"] = True
         if ended.outcome == FAILED:
             line["state"] = "failed"

@@ -5,12 +5,25 @@ What is ordered, and what follows from an end, is left to `lane`; only its threa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from common.shares import TaskProgress
 from target.downloads.share import Share
 from target.downloads.task import Task
+
+
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """A share whose fetches are being dropped; `done` is called when nothing of it is left.
+
+    The carrier must have dropped them by `obeys_by`; once it has, that is infinity.
+    """
+
+    share: Share
+    done: Callable[[], object]
+    obeys_by: float
 
 
 class Orders:

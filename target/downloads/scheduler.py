@@ -2,8 +2,7 @@
 
 Every lane has its own queues, so a slow or full mountpath delays only its own tasks. Inside a lane the jobs take turns,
 longer ones with a higher priority, and inside a job its hosts, so neither a large job nor a slow host holds the others
-up. The time is an argument. Filling
-the queues is left to `feeder`, carrying tasks out to `lane`.
+up. The time is an argument. Filling the queues is left to `feeder`, carrying tasks out to `lane`.
 """
 
 from __future__ import annotations
@@ -161,6 +160,7 @@ class Scheduler:
                     task.is_written_off = True
                     host = self._hosts[task.origin]
                     host.active -= task.connections
+                    host.dropped(task.taken_at)
                     self._freed[lane].add(host)
             return self._lanes_to_wake(lane, now)
 

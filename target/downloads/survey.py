@@ -7,7 +7,7 @@ Adding up what the targets found is left to the proxy.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,6 @@ from target.transfer.egress import EgressGuard
 from target.transfer.engine import Engine
 from target.transfer.request import FetchRequest, Receipt, ResponseHead, Sink, TransferSettings
 
-SAMPLE = 256
-"""So many origins are asked by each target at most; of more objects, random ones."""
 _LOOK_SECONDS = 4.0
 _ASK_SECONDS = 6.0
 _AT_ONCE = 32
@@ -68,25 +66,28 @@ class Surveyor:
         self._guard = guard
         self._settings = settings
 
-    def survey(self, spec: JobSpec, tasks: Iterable[TaskSpec]) -> Found:
-        """Look at `tasks`, or at this target's part of the template; it takes some seconds at most."""
+    def survey(self, spec: JobSpec, tasks: Sequence[TaskSpec], ask: int) -> Found:
+        """Look at `tasks`, or at this target's part of the template; it takes some seconds at most.
+
+        Of at most `ask` objects the origins are asked; of more, random ones.
+        """
         found, sample = Found(), list[TaskSpec]()
         chance = random.Random(spec.id)  # noqa: S311 - a sample, and the same one when it is asked for again
         deadline = monotonic() + _LOOK_SECONDS
-        for piece in self._pieces(spec) if spec.template else iter([list(tasks)]):
+        for piece in self._pieces(spec) if spec.template else iter([tasks]):
             for task in piece:
                 if self._look(spec, task, found):
                     found.unknown += 1
-                    if len(sample) < SAMPLE:
+                    if len(sample) < ask:
                         sample.append(task)
-                    elif (place := chance.randrange(found.unknown)) < SAMPLE:
+                    elif (place := chance.randrange(found.unknown)) < ask:
                         sample[place] = task
             if monotonic() >= deadline:
                 break
         self._ask(spec, sample, found)
         return found
 
-    def _pieces(self, spec: JobSpec) -> Iterator[list[TaskSpec]]:
+    def _pieces(self, spec: JobSpec) -> Iterator[Sequence[TaskSpec]]:
         expansion = Expansion(spec, self._target_id)
         for begin in range(0, expansion.count, CHUNK_NAMES):
             yield expansion.own_tasks(begin, min(begin + CHUNK_NAMES, expansion.count))
@@ -108,22 +109,22 @@ class Surveyor:
             found.known_bytes += size_bytes
         return size_bytes is None
 
-    def _ask(self, spec: JobSpec, sample: list[TaskSpec], found: Found) -> None:
+    def _ask(self, spec: JobSpec, sample: Sequence[TaskSpec], found: Found) -> None:
         if not sample:
             return
         engine = Engine(self._settings, self._guard)
         headers = tuple(f"{name}: {value}" for name, value in spec.headers)
         deadline = monotonic() + _ASK_SECONDS
-        left = iter(sample)
+        left = iter(enumerate(sample))
         try:
             while monotonic() < deadline:
-                for task in left:
-                    engine.start(task, FetchRequest(task.link, headers, head_only=True), _refuse)
+                for number, task in left:
+                    engine.start(number, FetchRequest(task.link, headers, head_only=True), _refuse)
                     if engine.active >= _AT_ONCE:
                         break
                 for completion in engine.poll(0.05):
-                    assert isinstance(completion.token, TaskSpec)
-                    _count_answer(found, completion.token, completion.result)
+                    assert isinstance(completion.token, int)
+                    _count_answer(found, sample[completion.token], completion.result)
                 if found.asked == len(sample):
                     return
         finally:

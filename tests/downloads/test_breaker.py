@@ -107,6 +107,16 @@ def test_a_dead_host_is_left_alone_and_opens_when_its_probe_is_due() -> None:
     assert dead.has_room(1.1)
 
 
+def test_a_probe_that_takes_hours_opens_the_host_with_its_first_bytes() -> None:
+    slow = host()
+    for _ in range(3):
+        slow.failed(0.0, 0.0, DOWN)
+    slow.began(1.0, is_limited=False)
+    assert not slow.has_room(2.0)
+    slow.moved(2.0, 1 << 20, is_long=True)
+    assert slow.has_room(2.0)
+
+
 def test_a_missing_object_is_a_good_answer() -> None:
     fine = host()
     for _ in range(2):

@@ -128,6 +128,17 @@ def test_a_host_that_asks_for_time_gets_it() -> None:
     assert len(scheduler.take(0, 10, 30.0)[0]) == 1
 
 
+def test_a_probe_that_is_written_off_is_followed_by_another() -> None:
+    scheduler, share = scheduler_with(), make_share("j")
+    scheduler.offer([*tasks_of(share, 30), *tasks_of(share, 1, lane=1)])
+    for task in scheduler.take(0, 16, 0.0)[0]:
+        scheduler.failed(task, 0.0, REFUSED)
+    (probe,), _ = scheduler.take(0, 5, 1.0)
+    assert scheduler.take(1, 5, 2.0)[0] == []
+    assert scheduler.write_off([probe], 0, 5.0) == {1}
+    assert len(scheduler.take(1, 5, 5.0)[0]) == 1
+
+
 def test_retry_waits_until_it_is_due() -> None:
     scheduler, share = scheduler_with(), make_share("j")
     scheduler.offer(tasks_of(share, 1))

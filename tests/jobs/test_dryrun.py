@@ -50,6 +50,22 @@ def test_sizes_that_the_job_knows_need_no_origin(api: Api, origin: Origin) -> No
     assert methods(origin, "/known/") == set()
 
 
+def test_objects_with_digests_and_no_size_are_asked_for(api: Api, origin: Origin) -> None:
+    objects = {f"d{n}": {"link": origin.put(f"/digests/{n}", b"d" * 9), "sha256": "0" * 64} for n in range(4)}
+    found = dry(api, type="multi", objects=objects)
+    assert (found["asked"], found["bytes"], found["error_cnt"]) == (4, 36, 0)
+
+
+def test_a_long_list_is_no_more_work_for_origins_than_a_template(api: Api, origin: Origin) -> None:
+    origin.serve_pattern("/long/", lambda path: b"l" * 10)
+    before = sum(origin.counts().values())
+    found = dry(api, type="multi", objects=[origin.url(f"/long/{n:05}") for n in range(20_000)])
+    assert found["checked"] == 20_000
+    assert found["asked"] == sum(origin.counts().values()) - before
+    assert 0 < found["asked"] <= 3 * 256
+    assert found["bytes_estimate"] == 200_000
+
+
 def test_of_many_objects_a_sample_is_asked(api: Api, origin: Origin) -> None:
     origin.serve_pattern("/sample/", lambda path: b"s" * 100)
     found = dry(api, type="range", template=origin.url("/sample/{0000..2999}"), subdir="s")

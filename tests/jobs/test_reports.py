@@ -53,6 +53,15 @@ def test_ledger_says_of_each_object_what_it_is_and_how_it_came(api: Api, origin:
     assert ledger(api, job, only_failed="true").keys() == {"l/missing"}
 
 
+def test_a_template_that_lost_its_secrets_makes_no_manifest(api: Api, origin: Origin) -> None:
+    job = api.download(type="range", template=origin.url("/cut/{0..3}.bin") + "?token=s3cret", subdir="cut")
+    assert api.finished(job)["error_cnt"] == 4
+    lines = ledger(api, job)
+    assert lines.keys() == {f"cut/{n}.bin" for n in range(4)}
+    assert all(line["link_incomplete"] for line in lines.values())
+    assert {line["link"] for line in lines.values()} == {origin.url(f"/cut/{n}.bin") for n in range(4)}
+
+
 def test_what_failed_is_a_manifest_of_its_own(api: Api, origin: Origin) -> None:
     for n in range(4):
         origin.put(f"/again/{n}.bin", b"%d" % n)
