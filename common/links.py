@@ -14,7 +14,10 @@ _LINK = re.compile(r"(?:(?P<scheme>[^/?#@:]*)://)?(?:(?P<userinfo>[^/?#]*)@)?(?P
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s%\"<>^`|\[\]:]+)(?::(?P<port>[0-9]{1,5}|[0-9]*\{[0-9.{}]*))?\Z")
 """A range of a template, which is completed before it is expanded, may stand in the host or be the port."""
-SCHEMES = ("http", "https")
+HTTP_SCHEMES = ("http", "https")
+FILE_SCHEMES = ("ftp", "sftp")
+SCHEMES = HTTP_SCHEMES + FILE_SCHEMES
+_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 _CONTROLLED_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "if-match", "if-modified-since"}
     | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "proxy-authorization", "proxy-connection"}
@@ -37,7 +40,7 @@ def complete_link(link: str) -> str:
         link = f"http://{link}"
     elif parts["scheme"].lower() not in SCHEMES:
         scheme = printable(parts["scheme"], limit=32)
-        raise InvalidRequest(f'link "{redact(link)}": scheme "{scheme}" is not supported (http, https)')
+        raise InvalidRequest(f'link "{redact(link)}": scheme "{scheme}" is not supported ({", ".join(SCHEMES)})')
     if _FORBIDDEN.search(link):
         raise InvalidRequest(f'link "{redact(link)}": control characters and backslashes are not allowed')
     host = parts["host"]
@@ -48,6 +51,8 @@ def complete_link(link: str) -> str:
         raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
     if (valid["port"] or "0").isdigit() and int(valid["port"] or "0") > _MAX_PORT:
         raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
+    if (parts["scheme"] or "").lower() in FILE_SCHEMES:
+        _check_file(link, parts["path"])
     return link.replace(" ", "%20")
 
 
@@ -87,7 +92,15 @@ def origin_of(link: str) -> str:
     port = _PORT.search(host)
     if port:
         return f"{scheme}://{host[: port.start()]}:{port[1]}"
-    return f"{scheme}://{host.removesuffix(':')}:{443 if scheme == 'https' else 80}"
+    return f"{scheme}://{host.removesuffix(':')}:{_PORTS.get(scheme, 80)}"
+
+
+def _check_file(link: str, path: str) -> None:
+    """What libcurl would take for the wish to list a directory, or to translate the bytes, is refused."""
+    if not path.strip("/") or path.endswith("/"):
+        raise InvalidRequest(f'link "{redact(link)}": a directory cannot be fetched, only a file')
+    if ";type=" in path.lower():
+        raise InvalidRequest(f'link "{redact(link)}": ";type=" is not supported, bytes are fetched as they are')
 
 
 def _parts(link: str) -> re.Match[str]:

@@ -76,7 +76,7 @@ class TargetNode:
             config.id,
             lambda bucket, name: self._store.head(bucket, name)[0],
             self._survey_guard,
-            TransferSettings(ca_file=str(config.ca_file or "")),
+            TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
         )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
         self._intra = IntraApi(self._downloads, story, ledger, budgets, surveyor, self._store, self._membership)
@@ -93,6 +93,7 @@ class TargetNode:
             retry=RetryPolicy(attempts=config.retry_attempts),
             allow_origins=config.allow_origins,
             ca_file=str(config.ca_file or ""),
+            known_hosts_file=str(config.known_hosts_file or ""),
         )
         lanes = [
             Lane(number, mountpath, nursery, scheduler, recorder, settings)

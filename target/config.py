@@ -33,6 +33,9 @@ class TargetConfig(NodeSettings):
         60.0, ge=0, description="How long objects wait for an origin host that only fails, before they are errors."
     )
     retry_attempts: int = Field(5, ge=1, description="How often an object is tried before it is an error.")
+    known_hosts_file: Path | None = Field(
+        None, description="Keys of the hosts that `sftp://` links may go to; none of them if unset."
+    )
     ca_file: Path | None = Field(
         None, description="CA bundle that origins are verified against; the system's if unset."
     )

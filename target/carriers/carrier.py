@@ -62,7 +62,8 @@ def carry(connection: socket.socket) -> None:
         channel.drain(_FAREWELL_SECONDS)
         return
     guard = EgressGuard([ip_network(cidr) for cidr in greeting.allow_origins])
-    engine = Engine(TransferSettings(ca_file=greeting.ca_file), guard)
+    settings = TransferSettings(ca_file=greeting.ca_file, known_hosts_file=greeting.known_hosts_file)
+    engine = Engine(settings, guard)
     committer = Committer(mountpath)
     committer.start()
     channel.send(messages.READY)

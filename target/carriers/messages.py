@@ -34,6 +34,7 @@ class Greeting(NamedTuple):
     durability: str
     allow_origins: tuple[str, ...]
     ca_file: str
+    known_hosts_file: str
     target_pid: int
 
 

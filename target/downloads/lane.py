@@ -161,7 +161,9 @@ class Lane:
     def _greeting(self) -> Greeting:
         path, settings = self._mountpath, self._settings
         durability, origins = path.durability.value, settings.allow_origins
-        return Greeting(path.path, path.id, durability, origins, settings.ca_file, os.getpid())
+        return Greeting(
+            path.path, path.id, durability, origins, settings.ca_file, settings.known_hosts_file, os.getpid()
+        )
 
     def _do_requests(self) -> None:
         while self._requests:

@@ -16,3 +16,4 @@ class LaneSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     allow_origins: tuple[str, ...] = ()
     ca_file: str = ""
+    known_hosts_file: str = ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from common.errors import Retry
-from common.links import SCHEMES, origin_of, redact
+from common.links import HTTP_SCHEMES, origin_of, redact
 from target.transfer.request import FetchError
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -42,7 +42,7 @@ def next_hop(current: str, location: str, *, trusted: bool) -> Hop:
         host = parts.hostname
     except ValueError:
         raise _refused(current, "the redirect's location is not a URL") from None
-    if parts.scheme not in SCHEMES:
+    if parts.scheme not in HTTP_SCHEMES:
         raise _refused(current, f'redirect to scheme "{parts.scheme[:16]}" (only http and https are followed)')
     if not host:
         raise _refused(current, "the redirect's location has no host")

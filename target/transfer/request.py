@@ -145,6 +145,7 @@ class TransferSettings:
     buffer_bytes: int = 512 * 1024
     max_connections_kept: int = 256
     ca_file: str = ""
+    known_hosts_file: str = ""
     user_agent: str = "haul"
 
 

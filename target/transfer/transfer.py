@@ -14,7 +14,7 @@ import pycurl
 from common.clock import monotonic, unix_ns
 from common.errors import HaulError
 from common.links import origin_of
-from target.transfer import outcomes, redirects
+from target.transfer import files, outcomes, redirects
 from target.transfer.egress import EgressGuard
 from target.transfer.heads import parse_head
 from target.transfer.request import (
@@ -50,7 +50,8 @@ class Transfer:
         """`unshared` are the TLS origins that are known not to let transfers share a connection."""
         self._settings = settings
         self._unshared = unshared
-        self._waits = self._asks_head = False
+        self._waits = self._asks_head = self._is_file = False
+        self._range = ""
         self._guard = guard
         self._on_pause = on_pause
         self._lines: list[bytes] = []
@@ -112,7 +113,7 @@ class Transfer:
         curl = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS | files.PROTOCOLS),
             (pycurl.PROXY, ""),
             (pycurl.NOPROXY, "*"),
             (pycurl.NETRC, pycurl.NETRC_IGNORED),
@@ -124,6 +125,10 @@ class Transfer:
             (pycurl.CAINFO, ca_file),
             (pycurl.TCP_NODELAY, 1),
             (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.OPT_FILETIME, 1),
+            (pycurl.FTP_FILEMETHOD, pycurl.FTPMETHOD_NOCWD),
+            (pycurl.SSH_AUTH_TYPES, pycurl.SSH_AUTH_PASSWORD | pycurl.SSH_AUTH_KEYBOARD),
+            (pycurl.SSH_KNOWNHOSTS, settings.known_hosts_file),
             (pycurl.CONNECTTIMEOUT_MS, round(settings.connect_timeout_seconds * 1000)),
             (pycurl.BUFFERSIZE, self._buffer_bytes),
             (pycurl.USERAGENT, settings.user_agent),
@@ -163,14 +168,28 @@ class Transfer:
             self.curl.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *lines])
             self._header_lines = lines
         self.curl.setopt(pycurl.URL, redirects.wire_url(url))
-        if self.request.head_only != self._asks_head:
-            self._asks_head = self.request.head_only
-            self.curl.setopt(pycurl.NOBODY if self._asks_head else pycurl.HTTPGET, 1)
+        self._is_file = files.is_file_link(url)
+        if self._is_file:
+            refusal = files.refusal(self.request.url, self._settings.known_hosts_file)
+            if refusal:
+                raise refusal
+        self._ask(head_only=self.request.head_only or self._is_file)
         # the first connection to a TLS origin tells whether the others can share it, by HTTP/2; plain HTTP never waits
         waits = url[:8].lower() == "https://" and origin_of(url) not in self._unshared
         if waits != self._waits:
             self.curl.setopt(pycurl.PIPEWAIT, waits)
             self._waits = waits
+
+    def _ask(self, *, head_only: bool, range_text: str = "") -> None:
+        if head_only != self._asks_head:
+            self._asks_head = head_only
+            self.curl.setopt(pycurl.NOBODY if head_only else pycurl.HTTPGET, 1)
+        if range_text != self._range:
+            self._range = range_text
+            if range_text:
+                self.curl.setopt(pycurl.RANGE, range_text)
+            else:
+                self.curl.unsetopt(pycurl.RANGE)
 
     def _on_open_socket(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> object:
         family, kind, protocol, (ip, port, *_) = address
@@ -232,7 +251,7 @@ class Transfer:
         return 0 if self._discarded_bytes > self._settings.max_discarded_bytes else None
 
     def _read_head(self) -> ResponseHead | None:
-        if self._head is None:
+        if self._head is None and not self._is_file:
             self._head = parse_head(self._lines, self._url)
             if self._waits and self._head is not None and self._lines[0].startswith(b"HTTP/1"):
                 if len(self._unshared) >= _MAX_UNSHARED:
@@ -243,6 +262,8 @@ class Transfer:
     def _conclude(self, code: int, message: str) -> Receipt | HaulError | None:
         if self._failure:
             return self._failure
+        if self._is_file and (code or self._asks_head):
+            return self._conclude_file(code, message)
         head = self._read_head()
         if head is None or (code and head.status in self._wanted_statuses()):
             return self._curl_failure(code, message)
@@ -258,11 +279,31 @@ class Transfer:
         )
         return failure or self._receipt(head)
 
+    def _conclude_file(self, code: int, message: str) -> Receipt | HaulError | None:
+        """A file's size and time have come, or nothing will."""
+        curl, request = self.curl, self.request
+        if code:
+            if self._refused_address:
+                return outcomes.egress_blocked(request.url, *self._refused_address)
+            return files.failure(
+                request.url, code, message, curl.getinfo(pycurl.OS_ERRNO), curl.getinfo(pycurl.RESPONSE_CODE)
+            )
+        size, self._modified = int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), curl.getinfo(pycurl.FILETIME_T)
+        head = files.head_of(request, self._url, size, self._modified, unix_ns() / 1e9)
+        if head.status == 304 or request.head_only:
+            return Receipt(head.status, 0, head)
+        self._head = head
+        self.progress.begin_hop(monotonic())
+        self._ask(head_only=False, range_text=files.range_text(request.part))
+        return None
+
     def _receipt(self, head: ResponseHead) -> Receipt | FetchError:
         if head.status == 304 or self.request.head_only:
             return Receipt(head.status, 0, head)
         if self._sink is None:
             self._first_body()
+        if self._is_file and self.curl.getinfo(pycurl.FILETIME_T) != self._modified:
+            return files.changed(self.request.url)
         received = self.progress.received_bytes
         if head.content_length not in {None, received}:
             return self._curl_failure(pycurl.E_PARTIAL_FILE, "")

@@ -29,7 +29,6 @@ DIFFERENCES = {
         "238-dlerr-multi-list-dup 239-dlerr-multi-list-dup-status"
     ),
     "a provider that does not exist is refused, not taken for a name": "219-dlerr-bad-provider",
-    "a scheme that cannot be fetched is refused at once": "227-dlerr-single-ftp 228-dlerr-single-ftp-status",
     "a link without a path names no object; AIStore fails on the port in the host": "222-dlerr-single-link-root",
     "another client's bad template does not abort running jobs (AIStore's bug)": (
         "160-dl-victim-status-after 161-dl-victim-status-final"

@@ -191,7 +191,7 @@ class TestRanges:
             ("http://h/o{1..3..0}", "'step' is non-positive"),
             ("http://h/o{1..100000000}", "too many values (more than 10000000 max)"),
             ("http://h{1..3}", "can not extract a valid 'object_name'"),
-            ("ftp://h/{1..3}", 'scheme "ftp" is not supported'),
+            ("gopher://h/{1..3}", 'scheme "gopher" is not supported'),
         ],
     )
     def test_templates_that_are_none(self, template: str, text: str) -> None:

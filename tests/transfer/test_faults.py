@@ -114,7 +114,7 @@ def test_an_unknown_host(engine: Engine) -> None:
     assert (error.kind, error.retry) == ("dns", Retry.LATER)
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1/x", "file:///etc/passwd", "http://h:99999/", "x y", ""])
+@pytest.mark.parametrize("url", ["http://", "gopher://127.0.0.1/x", "file:///etc/passwd", "http://h:99999/", "x y", ""])
 def test_urls_that_are_none(engine: Engine, url: str) -> None:
     error = failure(engine, url)
     assert (error.kind, error.retry) == ("protocol", Retry.NEVER)
