@@ -103,6 +103,11 @@ def _check_file(link: str, path: str) -> None:
         raise InvalidRequest(f'link "{redact(link)}": ";type=" is not supported, bytes are fetched as they are')
 
 
+def host_of(origin: str) -> str:
+    """The host of what `origin_of` returns."""
+    return origin.partition("://")[2].rpartition(":")[0]
+
+
 def _parts(link: str) -> re.Match[str]:
     match = _LINK.match(link)
     assert match, "the pattern matches every text"

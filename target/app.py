@@ -69,7 +69,8 @@ class TargetNode:
         )
         self._survey_guard = EgressGuard([ip_network(cidr) for cidr in config.allow_origins])
         story = Story(self._journal)
-        budgets = Budgets(config.id, self._scope, self._call_target)
+        budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
+        self._budgets = budgets
         self._downloads = self._build_downloads(config, nursery, story, budgets)
         self._membership = Membership(node, config.proxies, self._client, self._store, self._deny_endpoints)
         surveyor = Surveyor(
@@ -94,6 +95,7 @@ class TargetNode:
             allow_origins=config.allow_origins,
             ca_file=str(config.ca_file or ""),
             known_hosts_file=str(config.known_hosts_file or ""),
+            host_leases=budgets.of_hosts,
         )
         lanes = [
             Lane(number, mountpath, nursery, scheduler, recorder, settings)
@@ -121,6 +123,10 @@ class TargetNode:
     async def _call_target(self, target_id: str, path: str, body: object) -> Any:
         return await self._membership.call_target(target_id, path, body)
 
+    def _target_ids(self) -> list[str]:
+        """Of the whole cluster, in order; none before this target has joined."""
+        return sorted(node.id for node in self._membership.cluster_map.targets)
+
     def _usable_lanes(self) -> dict[int, int]:
         """Lanes whose mountpath can be used, with its digest."""
         usable = set(self._store.usable)
@@ -135,6 +141,7 @@ class TargetNode:
         """Check the disks, replay the journal, join the cluster."""
         await asyncio.to_thread(self._store.start)
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
+        self._budgets.start()
         self._scope.start("membership", self._membership.run(self._downloads))
 
     async def stop(self) -> None:
@@ -162,4 +169,5 @@ def _host_settings(config: TargetConfig) -> HostSettings:
     return HostSettings(
         ConcurrencySettings(max_connections=config.max_connections_per_host),
         BreakerSettings(patience_seconds=config.host_patience_seconds),
+        frozenset(host.lower() for host in config.rate_limit),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from common.node import NodeSettings
 
@@ -29,6 +29,11 @@ class TargetConfig(NodeSettings):
     )
     max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
     max_connections_per_host: int = Field(256, ge=1, description="Transfers at once from one origin host.")
+    rate_limit: dict[str, PositiveInt] = Field(
+        {},
+        description="Bytes per second that the whole cluster may read from an origin host, by its name: the same for "
+        "all targets, and met even when they cannot hear each other.",
+    )
     host_patience_seconds: float = Field(
         60.0, ge=0, description="How long objects wait for an origin host that only fails, before they are errors."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -160,6 +161,19 @@ class Chunked(Fault):
 @dataclass
 class IgnoreRange(Fault):
     """The whole object with 200, whatever range was asked for."""
+
+
+@dataclass
+class LyingRange(Fault):
+    """206, with other bytes than were asked for, and a Content-Range that says so; a plain request is answered well."""
+
+    shift_bytes: int
+
+    async def send(self, answer: Answer, connection: Line) -> None:
+        if answer.status == 206:
+            first, last, size = map(int, re.findall(r"\d+", answer.headers["Content-Range"]))
+            answer.headers["Content-Range"] = f"bytes {first + self.shift_bytes}-{last + self.shift_bytes}/{size}"
+        await super().send(answer, connection)
 
 
 @dataclass

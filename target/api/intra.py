@@ -74,6 +74,7 @@ class IntraApi:
             ("shares", "story"): self._story,
             ("shares", "ledger"): self._ledger,
             ("shares", "lease"): self._lease,
+            ("hosts", "lease"): self._lease,
             ("shares", "survey"): self._survey,
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,

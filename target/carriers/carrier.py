@@ -18,8 +18,9 @@ import structlog
 
 from common import clock, failpoints
 from common.errors import HaulError
+from common.links import host_of, origin_of
 from target.carriers import messages
-from target.carriers.allowance import ASK_SECONDS
+from target.carriers.allowance import ASK_SECONDS, Allowance
 from target.carriers.channel import Channel
 from target.carriers.download import Stream
 from target.carriers.fetch import RESUMABLE_BYTES, Fetch, Job
@@ -67,7 +68,7 @@ def carry(connection: socket.socket) -> None:
     committer = Committer(mountpath)
     committer.start()
     channel.send(messages.READY)
-    Carrier(channel, mountpath, engine, committer, guard).run()
+    Carrier(channel, mountpath, engine, committer, guard, greeting.rate_limits).run()
 
 
 class Carrier:
@@ -80,6 +81,7 @@ class Carrier:
         engine: TransferEngine,
         committer: Committer,
         guard: EgressGuard,
+        rate_limits: Mapping[str, int],
     ) -> None:
         self._channel = channel
         self._mountpath = mountpath
@@ -87,7 +89,8 @@ class Carrier:
         self._committer = committer
         self._guard = guard
         self._jobs: dict[int, Job] = {}
-        self._limited: set[int] = set()
+        self._of_hosts = {host: Allowance(rate) for host, rate in rate_limits.items()}
+        self._limited: dict[int | str, Allowance] = dict(self._of_hosts.items())
         self._active: dict[int, Fetch] = {}
         self._large = LargeObjects(self, mountpath, engine)
         self._group: list[Staged] = []
@@ -143,7 +146,7 @@ class Carrier:
             return max(0.0, self._gathering_since + _GATHER_SECONDS - clock.monotonic())
         if self._large.is_busy:
             return LOOK_SECONDS
-        if self._limited:
+        if self._limited and self._active:
             return ASK_SECONDS
         return _PROGRESS_SECONDS if self._active else _IDLE_SECONDS
 
@@ -158,26 +161,27 @@ class Carrier:
 
     def _take_terms(self, fields: Sequence[Any]) -> None:
         terms = Terms(*fields)
-        self._jobs[terms.number] = Job(terms, self._mountpath)
-        if terms.bytes_per_second:
-            self._limited.add(terms.number)
+        job = self._jobs[terms.number] = Job(terms, self._mountpath)
+        if job.allowance is not None:
+            self._limited[terms.number] = job.allowance
 
     def _forget(self, number: int) -> None:
         job = self._jobs.pop(number, None)
-        self._limited.discard(number)
+        self._limited.pop(number, None)
         if job is not None:
             self._large.forget(job.terms.job_id)
 
-    def _grant(self, number: int, size_bytes: int) -> None:
-        job = self._jobs.get(number)
-        if job is not None and job.allowance is not None:
-            job.allowance.grant(size_bytes)
+    def _grant(self, limited: int | str, size_bytes: int) -> None:
+        allowance = self._limited.get(limited)
+        if allowance is not None:
+            allowance.grant(size_bytes)
 
     def _deny(self, endpoints: Sequence[tuple[str, int]]) -> None:
         self._guard.deny_endpoints(endpoints)
 
     def _start_surely(self, order: Order, now: float) -> None:
-        fetch = Fetch(order, self._jobs[order.number], now)
+        of_host = self._of_hosts.get(host_of(origin_of(order.link))) if self._of_hosts else None
+        fetch = Fetch(order, self._jobs[order.number], now, of_host)
         try:
             self._start(fetch)
         except HaulError as error:
@@ -189,7 +193,7 @@ class Carrier:
     def _start(self, fetch: Fetch) -> None:
         job, terms = fetch.job, fetch.job.terms
         conditional: tuple[str, ...] = ()
-        if terms.has_history or self._large.left:
+        if terms.has_history or self._large.has_left:
             self._active[fetch.id] = fetch
             if self._large.go_on(fetch, _request(fetch, ())):
                 return
@@ -303,11 +307,11 @@ class Carrier:
         self._note()
         self._ended.append(ended)
 
-    def fail(self, fetch: Fetch, error: HaulError, *, got_further: bool = False) -> None:
+    def fail(self, fetch: Fetch, error: HaulError, *, gained_bytes: int = 0) -> None:
         """The fetch is over, without an object."""
         self._active.pop(fetch.id, None)
         self._note()
-        self._failed.append(failure_of(fetch.id, error)._replace(got_further=got_further))
+        self._failed.append(failure_of(fetch.id, error)._replace(gained_bytes=gained_bytes))
 
     def borrow(self, fetch: Fetch, connections: int) -> None:
         """Ask the lane for more connections for a large object."""
@@ -359,20 +363,18 @@ class Carrier:
         return Moved(fetch.id, received, expected, received)
 
     def _account(self) -> None:
-        """Tell what limited jobs have read, and ask for what they will."""
+        """Tell what has been read within limits, and ask for what will be."""
         if not self._limited:
             return
         now = clock.monotonic()
-        for number in self._limited:
-            job = self._jobs[number]
-            assert job.allowance is not None
-            if now < job.asked_at + ASK_SECONDS:
+        for limited, allowance in self._limited.items():
+            if now < allowance.asked_at + ASK_SECONDS:
                 continue
-            job.asked_at = now
-            spent, wanted = job.allowance.account()
-            wanted = wanted if any(fetch.job is job for fetch in self._active.values()) else 0
+            allowance.asked_at = now
+            spent, wanted = allowance.account()
+            wanted = wanted if any(allowance in fetch.allowances for fetch in self._active.values()) else 0
             if spent or wanted:
-                self._channel.send(messages.SPENT, number, spent, wanted)
+                self._channel.send(messages.SPENT, limited, spent, wanted)
 
     def _cancel(self, number: int) -> None:
         """Drop the running fetches of a job; what has been received whole is still committed."""
@@ -390,7 +392,14 @@ class Carrier:
 
 def _request(fetch: Fetch, conditional: tuple[str, ...]) -> FetchRequest:
     terms = fetch.job.terms
-    return FetchRequest(fetch.link, terms.headers, conditional, terms.timeout_seconds, fetch.job.allowance)
+    return FetchRequest(
+        fetch.link,
+        terms.headers,
+        conditional,
+        terms.timeout_seconds,
+        fetch.meter,
+        expected_bytes=fetch.expected_size,
+    )
 
 
 def _conditions(stored: ObjectMetadata) -> tuple[str, ...]:

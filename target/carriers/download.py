@@ -143,11 +143,6 @@ class Download:
         """What this attempt has brought."""
         return self.part.received_bytes - self.began_with_bytes
 
-    @property
-    def got_further(self) -> bool:
-        """Whether this attempt has brought anything worth it."""
-        return self.gained_bytes >= 1 << 20
-
     def take_whole(self) -> Stream:
         """The stream of the first request, which asked for everything and gets it from the beginning."""
         stream = Stream(self, 0, self.part.size, is_whole=True)

@@ -12,7 +12,7 @@ from common.errors import OriginError
 from common.links import redact
 from common.names import Bucket
 from common.placement import digest
-from target.carriers.allowance import Allowance
+from target.carriers.allowance import Allowance, meter_of
 from target.carriers.download import Download, Stream
 from target.carriers.messages import Order, Terms
 from target.storage.metadata import NO_CUSTOM, ObjectMetadata
@@ -32,13 +32,12 @@ class Unverified(OriginError):
 class Job:
     """A job's terms as they are used."""
 
-    __slots__ = ("allowance", "asked_at", "bucket", "finds_nothing", "terms")
+    __slots__ = ("allowance", "bucket", "finds_nothing", "terms")
 
     def __init__(self, terms: Terms, mountpath: Mountpath) -> None:
         self.terms = terms
         self.bucket = Bucket.from_uname(terms.bucket)
         self.allowance = Allowance(terms.bytes_per_second) if terms.bytes_per_second else None
-        self.asked_at = 0.0
         self.finds_nothing = mountpath.is_empty(self.bucket, terms.bucket_id)
         """Looking for a stored object is no use; missing one that came since costs a fetch, nothing else."""
 
@@ -48,15 +47,17 @@ class Fetch:
 
     __slots__ = (
         *("digests", "download", "expected_digests", "expected_size", "id", "is_stored", "job", "link", "link_digest"),
-        *("name", "started_at", "whole", "writer"),
+        *("allowances", "meter", "name", "started_at", "whole", "writer"),
     )
 
-    def __init__(self, order: Order, job: Job, started_at: float) -> None:
+    def __init__(self, order: Order, job: Job, started_at: float, host_allowance: Allowance | None = None) -> None:
         self.id = order.id
         self.name = order.name
         self.link = order.link
         self.link_digest = digest(order.link)
         self.job = job
+        self.allowances = tuple(one for one in (job.allowance, host_allowance) if one is not None)
+        self.meter = meter_of(self.allowances)
         self.started_at = started_at
         self.is_stored = False
         self.expected_size: int | None = None

@@ -6,7 +6,7 @@ come here. Used by the carrier's thread; claiming and hashing may go on beside i
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from common import clock
@@ -24,6 +24,7 @@ from target.transfer.verification import strong_validator
 LOOK_SECONDS = 0.05
 """How often the streams are looked after while something large arrives."""
 _MAX_LEFT = 64
+"""So many of the files that failed attempts have left stay open; the others are closed, and found by their names."""
 _MAX_RESTARTS = 3
 _INLINE_HASH_BYTES = 4 << 20
 
@@ -34,8 +35,8 @@ class Carrier(Protocol):
     def release(self, fetch: Fetch) -> None:
         """It needs no connection any more."""
 
-    def fail(self, fetch: Fetch, error: HaulError, *, got_further: bool = False) -> None:
-        """It is over, without an object."""
+    def fail(self, fetch: Fetch, error: HaulError, *, gained_bytes: int = 0) -> None:
+        """It is over, without an object; so much of it can be gone on with."""
 
     def commit(self, staged: Staged, fetch: Fetch) -> None:
         """Its bytes are whole and right."""
@@ -56,8 +57,13 @@ class LargeObjects:
         self._restarts: dict[str, int] = {}
         self._unresumable: set[str] = set()
         self._threads = ThreadPoolExecutor(1, "advance")
-        self.left: dict[str, PartialFile] = {}
-        """What failed attempts have left, by work name; the newest attempt goes on with it."""
+        self._left: dict[str, PartialFile] = {}
+        self._put_down: dict[str, tuple[PartialFile, Future[None]]] = {}
+
+    @property
+    def has_left(self) -> bool:
+        """Whether failed attempts have left anything that the next ones can go on with."""
+        return bool(self._left or self._put_down)
 
     @property
     def is_busy(self) -> bool:
@@ -89,7 +95,7 @@ class LargeObjects:
 
     def go_on(self, fetch: Fetch, request: FetchRequest) -> bool:
         """Continue what an earlier attempt has left, if there is something; raises DiskError."""
-        part = self.left.pop(fetch.work_name, None) or self._find(fetch)
+        part = self._left.pop(fetch.work_name, None) or self._find(fetch)
         if part is None:
             return False
         download = Download(fetch, part, request, self._engine, clock.monotonic(), splits=True)
@@ -154,19 +160,24 @@ class LargeObjects:
 
     def forget(self, job_id: str) -> None:
         """The job has ended: nobody will go on with what it has left."""
-        for work_name in [name for name, part in self.left.items() if part.identity.job == job_id]:
-            self.left.pop(work_name).discard()
+        for work_name in [name for name, part in self._left.items() if part.identity.job == job_id]:
+            self._left.pop(work_name).discard()
+        for work_name in [name for name, (part, _) in self._put_down.items() if part.identity.job == job_id]:
+            self._threads.submit(self._put_down.pop(work_name)[0].remove)
 
     def close(self) -> None:
         """Let go of all files, which stay."""
         for fetch in list(self._running.values()):
             self.cancel(fetch)
         self._threads.shutdown()
-        for part in (*self.left.values(), *(fetch.download.part for fetch in self._hashing if fetch.download)):
+        for part in (*self._left.values(), *(fetch.download.part for fetch in self._hashing if fetch.download)):
             part.keep()
 
     def _find(self, fetch: Fetch) -> PartialFile | None:
-        if not fetch.job.terms.has_history:
+        put_down = self._put_down.pop(fetch.work_name, None)
+        if put_down is not None:
+            put_down[1].result()
+        elif not fetch.job.terms.has_history:
             return None
         part = self._mountpath.left_part(
             fetch.job.bucket, fetch.job.terms.bucket_id, fetch.name, fetch.work_name, fetch.expected_digests
@@ -245,15 +256,17 @@ class LargeObjects:
             self._carrier.fail(fetch, part.failure)
         else:
             self._leave(fetch, part)
-            self._carrier.fail(fetch, error, got_further=download.got_further)
+            self._carrier.fail(fetch, error, gained_bytes=download.gained_bytes)
 
     def _leave(self, fetch: Fetch, part: PartialFile) -> None:
-        self.left[fetch.work_name] = part
-        while len(self.left) > _MAX_LEFT:
-            self._threads.submit(self.left.pop(next(iter(self.left))).keep)
+        self._left[fetch.work_name] = part
+        while len(self._left) > _MAX_LEFT:
+            work_name = next(iter(self._left))
+            part = self._left.pop(work_name)
+            self._put_down[work_name] = part, self._threads.submit(part.keep)
 
     def _drop_left(self, work_name: str) -> None:
-        left = self.left.pop(work_name, None)
+        left = self._left.pop(work_name, None)
         if left is not None:
             left.keep()
 

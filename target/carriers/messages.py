@@ -13,14 +13,19 @@ from common.errors import DiskError, HaulError, NoSpace, Retry
 from target.transfer.request import FetchError
 
 GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET, LEND = range(8)
-"""To the carrier: Greeting; Terms; [Order]; number; [endpoint]; (number, bytes); number; (id, connections)."""
+"""To the carrier: Greeting; Terms; [Order]; number; [endpoint]; (limited, bytes); number; (id, connections).
+
+`limited` is a job's number, or the name of a host.
+"""
 READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
-"""From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (number, bytes read, wanted);
+"""From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (limited, bytes read, wanted);
 (id, connections)."""
 
 HOST, OBJECT, OURS = "host", "object", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
 or nothing that says anything about either."""
+
+_WORTH_BYTES = 1 << 20
 
 FINISHED, SKIPPED, FAILED = 0, 1, 2
 """How a task ended, as the journal stores it."""
@@ -36,6 +41,7 @@ class Greeting(NamedTuple):
     ca_file: str
     known_hosts_file: str
     target_pid: int
+    rate_limits: dict[str, int]
 
 
 class Terms(NamedTuple):
@@ -79,7 +85,7 @@ class Ended(NamedTuple):
 class Failure(NamedTuple):
     """An attempt that failed.
 
-    `may_pass`: trying again can help; `slows_host`: the origin is struggling; `got_further`: bytes were gained, and the
+    `may_pass`: trying again can help; `slows_host`: the origin is struggling; `gained_bytes` have come, and the
     next attempt goes on from there. `fault`: whose, as far as the origin is concerned; `reason`: in a word or two.
     """
 
@@ -88,9 +94,14 @@ class Failure(NamedTuple):
     may_pass: bool
     slows_host: bool = False
     retry_after_seconds: float | None = None
-    got_further: bool = False
+    gained_bytes: int = 0
     fault: str = OURS
     reason: str = ""
+
+    @property
+    def got_further(self) -> bool:
+        """Whether the attempt was worth it: one that is does not count."""
+        return self.gained_bytes >= _WORTH_BYTES
 
 
 class Moved(NamedTuple):

@@ -1,13 +1,13 @@
-"""Keeps the byte budgets of jobs: asks for this target's bytes, and answers the others that ask.
+"""Keeps the byte budgets of jobs and of origin hosts: asks for this target's bytes, and answers the others that ask.
 
-Who gets how much is decided in `leases`; the lanes hand the bytes to their carriers. One target of the job's plan keeps
-the book; which, follows from the job's id.
+Who gets how much is decided in `leases`; the lanes hand the bytes to their carriers. One target keeps the book: which
+of the job's plan, or of the cluster for a host, follows from the job's id or the host's name.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,6 +22,8 @@ from target.downloads.share import Share
 from target.transfer.budget import Budget
 
 _ASK_SECONDS = 0.1
+_IDLE_ASK_SECONDS = 0.5
+"""For a host that nothing is wanted from: often enough to be known as idle, so that the others get all of it."""
 _FORGET_SECONDS = 60.0
 _FAREWELLS = 3
 _log = structlog.get_logger("target.budgets")
@@ -31,13 +33,29 @@ CallTarget = Callable[[str, str, object], Awaitable[Any]]
 
 
 class Budgets:
-    """The budgets of all shares of this target, and the books that it keeps for others."""
+    """The budgets of all shares and limited hosts of this target, and the books that it keeps for others."""
 
-    def __init__(self, target_id: str, scope: TaskScope, call_target: CallTarget) -> None:
+    def __init__(
+        self,
+        target_id: str,
+        scope: TaskScope,
+        call_target: CallTarget,
+        rate_limits: Mapping[str, int],
+        targets: Callable[[], Sequence[str]],
+    ) -> None:
+        """`rate_limits` has bytes per second of hosts; `targets()` gives the ids of the cluster's targets, in order."""
         self._target_id = target_id
         self._scope = scope
         self._call_target = call_target
+        self._targets = targets
         self._books: dict[str, LeaseBook] = {}
+        self.of_hosts = {host.lower(): Lease(rate, 1) for host, rate in rate_limits.items()}
+        """What this target may read from each limited host."""
+
+    def start(self) -> None:
+        """Begin to ask for the bytes of limited hosts."""
+        for host, lease in self.of_hosts.items():
+            self._scope.start(f"budget of {host}", self._keep_asking_for_host(host, lease))
 
     def open(self, share: Share) -> None:
         """Give a share that begins, or goes on, its budget."""
@@ -51,14 +69,15 @@ class Budgets:
         lease = share.budget = Lease(rate, spec.share_count)
         self._scope.start(f"budget of {share.id}", self._keep_asking(share, lease))
 
-    def ask(self, job_id: str, body: dict[str, Any]) -> int:
-        """A target asks this one for bytes of a job."""
+    def ask(self, owner: str, body: dict[str, Any]) -> int:
+        """A target asks this one for bytes of a job, by its id, or from a host, by its name."""
         now = monotonic()
         for stale in [one for one, book in self._books.items() if now - book.last_asked_at > _FORGET_SECONDS]:
             del self._books[stale]
-        book = self._books.get(job_id)
+        book = self._books.get(owner)
         if book is None:
-            book = self._books[job_id] = LeaseBook(body["bytes_per_second"], body["parts"])
+            book = self._books[owner] = LeaseBook(body["bytes_per_second"], body["parts"])
+        book.parts = body["parts"]
         return book.ask(body["target"], body["wanted"], is_done=body["is_done"])
 
     async def _keep_asking(self, share: Share, lease: Lease) -> None:
@@ -66,7 +85,7 @@ class Budgets:
         while farewells < _FAREWELLS:
             is_done = share.has_ended
             try:
-                lease.granted(await self._ask_keeper(share.spec, lease, is_done=is_done))
+                lease.granted(await self._ask_for_job(share.spec, lease, is_done=is_done))
                 if is_done:
                     return
             except HaulError as error:
@@ -75,16 +94,38 @@ class Budgets:
                 farewells += is_done
             await asyncio.sleep(_ASK_SECONDS)
 
-    async def _ask_keeper(self, spec: JobSpec, lease: Lease, *, is_done: bool) -> int:
-        body = {
+    async def _keep_asking_for_host(self, host: str, lease: Lease) -> None:
+        while True:
+            wanted = lease.wanted()
+            targets = self._targets()
+            if targets:
+                lease.set_parts(len(targets))
+                keeper = targets[digest(host) % len(targets)]
+                body = self._question(lease, wanted, len(targets))
+                try:
+                    lease.granted(await self._ask_keeper(keeper, host, f"/intra/v1/hosts/{host}/lease", body))
+                except HaulError as error:
+                    lease.unanswered()
+                    _log.debug("budget.unanswered", host=host, error=error.message)
+            await asyncio.sleep(_ASK_SECONDS if wanted or lease.is_wanted else _IDLE_ASK_SECONDS)
+
+    async def _ask_for_job(self, spec: JobSpec, lease: Lease, *, is_done: bool) -> int:
+        body = self._question(lease, 0 if is_done else lease.wanted(), spec.share_count, is_done=is_done)
+        keeper = spec.targets[digest(spec.id) % len(spec.targets)][0]
+        return await self._ask_keeper(keeper, spec.id, f"/intra/v1/shares/{spec.id}/lease", body)
+
+    async def _ask_keeper(self, keeper: str, owner: str, path: str, body: dict[str, Any]) -> int:
+        if keeper == self._target_id:
+            return self.ask(owner, body)
+        granted: int = await self._call_target(keeper, path, body)
+        return granted
+
+    def _question(self, lease: Lease, wanted: int, parts: int, *, is_done: bool = False) -> dict[str, Any]:
+        rate = lease.bytes_per_second
+        return {
             "target": self._target_id,
-            "wanted": 0 if is_done else lease.wanted(),
-            "bytes_per_second": lease.bytes_per_second,
-            "parts": spec.share_count,
+            "wanted": wanted,
+            "bytes_per_second": rate,
+            "parts": parts,
             "is_done": is_done,
         }
-        keeper = spec.targets[digest(spec.id) % len(spec.targets)][0]
-        if keeper == self._target_id:
-            return self.ask(spec.id, body)
-        granted: int = await self._call_target(keeper, f"/intra/v1/shares/{spec.id}/lease", body)
-        return granted

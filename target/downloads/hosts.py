@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from common.links import host_of
 from target.carriers.messages import HOST, OBJECT, Failure
 from target.downloads.breaker import Breaker, BreakerSettings, RetryBudget
 from target.downloads.concurrency import Concurrency, ConcurrencySettings
 
+_WORKING_BYTES = 64 * 1024
 Tell = Callable[[str, int, int, str], None]
 """Told every decision: origin, connections before and after, and why."""
 
@@ -27,12 +29,24 @@ class HostSettings:
 
     concurrency: ConcurrencySettings = field(default_factory=ConcurrencySettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    limited: frozenset[str] = frozenset()
+    """Hosts with a byte budget of their own."""
 
 
 class Host:
     """The state of one origin; `active` counts connections, `starved` has the lanes that wait for one."""
 
-    __slots__ = ("_breaker", "_concurrency", "_retries", "_tell", "active", "blocked_until", "origin", "starved")
+    __slots__ = (
+        "_breaker",
+        "_concurrency",
+        "_is_limited",
+        "_retries",
+        "_tell",
+        "active",
+        "blocked_until",
+        "origin",
+        "starved",
+    )
 
     def __init__(self, origin: str, settings: HostSettings, tell: Tell = silent) -> None:
         self.origin = origin
@@ -40,6 +54,7 @@ class Host:
         self._concurrency = Concurrency(settings.concurrency, lambda *decision: tell(origin, *decision))
         self._breaker = Breaker(settings.breaker)
         self._retries = RetryBudget()
+        self._is_limited = host_of(origin) in settings.limited
         self.active = 0
         self.blocked_until = 0.0
         self.starved: set[int] = set()
@@ -73,7 +88,7 @@ class Host:
         """A transfer takes a connection; `is_limited`: its job has a budget."""
         if not self.active:
             self._concurrency.resumed(now)
-        if is_limited:
+        if is_limited or self._is_limited:
             self._concurrency.disturbed()
         self._breaker.began(now)
         self.active += 1
@@ -110,7 +125,10 @@ class Host:
         wait = failure.retry_after_seconds
         if failure.slows_host:
             self._concurrency.struggled(now, taken_at, asks=wait is not None, why=failure.reason)
-        if failure.fault == HOST:
+        if failure.gained_bytes >= _WORKING_BYTES:
+            self._works()  # it breaks off, but what comes before that is kept
+            self._breaker.dropped(taken_at)
+        elif failure.fault == HOST:
             if self._breaker.failed(now, taken_at, failure.text):
                 self._tell(self.origin, self.limit, 0, f"it only fails ({failure.reason}): one probe at a time")
         elif failure.fault == OBJECT:

@@ -23,6 +23,7 @@ from target.carriers.handle import Handle
 from target.carriers.messages import FAILED, Failure, Greeting, Order, Terms, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.feeder import Feeder
+from target.downloads.leases import Lease
 from target.downloads.orders import Leaving, Orders
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
@@ -30,6 +31,7 @@ from target.downloads.settings import LaneSettings
 from target.downloads.share import Share
 from target.downloads.task import Result, Task
 from target.storage.mountpath import Mountpath
+from target.transfer.budget import Budget
 
 _IDLE_SECONDS = 60.0
 _SILENCE_SECONDS = 3.0
@@ -161,9 +163,9 @@ class Lane:
     def _greeting(self) -> Greeting:
         path, settings = self._mountpath, self._settings
         durability, origins = path.durability.value, settings.allow_origins
-        return Greeting(
-            path.path, path.id, durability, origins, settings.ca_file, settings.known_hosts_file, os.getpid()
-        )
+        files = settings.ca_file, settings.known_hosts_file
+        limits = {host: int(lease.bytes_per_second) for host, lease in settings.host_leases.items()}
+        return Greeting(path.path, path.id, durability, origins, *files, os.getpid(), limits)
 
     def _do_requests(self) -> None:
         while self._requests:
@@ -215,19 +217,12 @@ class Lane:
         if share.number not in self._told or share.number in self._outdated:
             self._told[share.number] = share
             self._outdated.discard(share.number)
-            self._handle.send(
-                messages.TERMS,
-                Terms(
-                    share.number,
-                    share.id,
-                    spec.bucket.uname,
-                    spec.bucket_id,
-                    share.request_headers,
-                    spec.timeout_seconds,
-                    share.budget.bytes_per_second if share.budget else 0.0,
-                    share.has_history,
-                ),
+            budget = share.budget.bytes_per_second if share.budget else 0.0
+            terms = Terms(
+                *(share.number, share.id, spec.bucket.uname, spec.bucket_id, share.request_headers),
+                *(spec.timeout_seconds, budget, share.has_history),
             )
+            self._handle.send(messages.TERMS, terms)
         return None
 
     def _forget(self, share: Share) -> None:
@@ -296,13 +291,14 @@ class Lane:
         else:
             self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), failure.text)])
 
-    def _grant(self, number: int, _spent_bytes: int, wanted_bytes: int) -> None:
-        share = self._told.get(number)
-        if share is None or share.budget is None:
-            return
-        granted = share.budget.take(wanted_bytes)
-        if granted:
-            self._handle.send(messages.GRANT, number, granted)
+    def _grant(self, limited: int | str, _spent_bytes: int, wanted_bytes: int) -> None:
+        budget: Budget | Lease | None = None
+        if isinstance(limited, str):
+            budget = self._settings.host_leases[limited]
+        elif limited in self._told:
+            budget = self._told[limited].budget
+        if budget is not None and (granted := budget.take(wanted_bytes)):
+            self._handle.send(messages.GRANT, limited, granted)
 
     def _lend(self, order_id: int, wanted: int) -> None:
         task = self._orders.fetching.get(order_id)

@@ -1,6 +1,6 @@
 """A byte budget that several targets share: who may read how many bytes now; pure, the time is an argument.
 
-One target keeps the book of a job, the others ask it several times a second; so what the idle do not need goes to the
+One target keeps the book, the others ask it several times a second; so what the idle do not need goes to the
 busy. One that is not heard counts as using its even part, and it does, once it has heard nothing for longer than that:
 together they never exceed the budget. Asking is left to `budgets`.
 """
@@ -22,11 +22,11 @@ HELD_SECONDS = 0.3
 
 
 class LeaseBook:
-    """The budget of one job, kept by one target; `parts` is how many targets share it."""
+    """One budget, kept by one target; `parts` is how many targets share it."""
 
     def __init__(self, bytes_per_second: float, parts: int, clock: Callable[[], float] = monotonic) -> None:
         self._rate = bytes_per_second
-        self._parts = parts
+        self.parts = parts
         self._clock = clock
         self._budget = Budget(0.0, clock)
         self._asked_at: dict[str, float] = {}
@@ -35,7 +35,7 @@ class LeaseBook:
         self.last_asked_at = clock()
 
     def __repr__(self) -> str:
-        return f"<LeaseBook {self._rate:.0f} B/s for {self._parts}, {len(self._asked_at)} heard>"
+        return f"<LeaseBook {self._rate:.0f} B/s for {self.parts}, {len(self._asked_at)} heard>"
 
     def ask(self, target: str, wanted_bytes: int, *, is_done: bool) -> int:
         """How many of the wanted bytes a target may read now; `is_done`: it will not ask any more."""
@@ -47,8 +47,8 @@ class LeaseBook:
         self._asked_at[target] = now
         self._wants[target] = wanted_bytes
         heard = {name for name, at in self._asked_at.items() if now - at < SILENCE_SECONDS}
-        known = min(self._parts, len(heard | self._done))
-        self._budget.set_rate(self._rate * known / self._parts)
+        known = min(self.parts, len(heard | self._done))
+        self._budget.set_rate(self._rate * known / self.parts)
         asking = sum(1 for name in heard if self._wants[name])
         if not wanted_bytes:
             return 0
@@ -63,8 +63,8 @@ class Lease:
         self.bytes_per_second = bytes_per_second
         self._clock = clock
         self._lock = threading.Lock()
+        self._parts = parts
         self._alone = Budget(0.0, clock)
-        self._even_part = bytes_per_second / parts
         self._heard_at = clock()
         self._held_bytes = 0
         self._wanted_bytes = 0
@@ -86,6 +86,11 @@ class Lease:
             wanted, self._wanted_bytes = self._wanted_bytes, 0
             return max(0, min(most, 2 * wanted) - self._held_bytes)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody asked for bytes since `wanted` was called."""
+        return self._wanted_bytes > 0
+
     def granted(self, size_bytes: int) -> None:
         """The answer of the one that keeps the book."""
         with self._lock:
@@ -97,4 +102,9 @@ class Lease:
         """It did not answer: after a while use the even part, which it leaves for us."""
         with self._lock:
             if self._clock() - self._heard_at >= ALONE_SECONDS:
-                self._alone.set_rate(self._even_part)
+                self._alone.set_rate(self.bytes_per_second / self._parts)
+
+    def set_parts(self, parts: int) -> None:
+        """So many targets share the budget from now on."""
+        with self._lock:
+            self._parts = parts

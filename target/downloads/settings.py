@@ -1,9 +1,11 @@
-"""What the lanes of a target are given; pure."""
+"""What the lanes of a target are given."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from target.downloads.leases import Lease
 from target.downloads.retry import RetryPolicy
 
 
@@ -17,3 +19,5 @@ class LaneSettings:
     allow_origins: tuple[str, ...] = ()
     ca_file: str = ""
     known_hosts_file: str = ""
+    host_leases: Mapping[str, Lease] = field(default_factory=dict)
+    """What may be read from each limited host."""

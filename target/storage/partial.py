@@ -240,8 +240,12 @@ class PartialFile:
         """Remove the file."""
         if self._fd >= 0:
             self._close()
-            with contextlib.suppress(OSError):
-                os.unlink(self._work, dir_fd=self._directory.work_fd)
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove a file that was let go of, and that nobody has gone on with."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._work, dir_fd=self._directory.work_fd)
 
     def _close(self) -> None:
         os.close(self._fd)

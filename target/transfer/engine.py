@@ -162,7 +162,9 @@ class Engine:
             progress = transfer.progress
             if not progress.head_complete:
                 transfer.update_head()
-            error = overdue(self._settings, transfer.request, progress, now, transfer.sent_at())
+            error = overdue(
+                self._settings, transfer.request, progress, now, transfer.sent_at(), transfer.expected_bytes()
+            )
             if error:
                 self._reactor.remove(transfer.curl)
                 self._finish(transfer, error)

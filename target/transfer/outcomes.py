@@ -178,6 +178,17 @@ def stalled(url: str, min_rate: float, window_seconds: float) -> FetchError:
     return FetchError("stall", _failed(url, text), retry=Retry.LATER)
 
 
+def too_slow(url: str, seconds: float) -> FetchError:
+    """The object has taken longer than one of its size may, though never slower than the minimum for a whole window."""
+    return FetchError("too_slow", _failed(url, f"timeout: not there after {seconds:.0f}s"), retry=Retry.LATER)
+
+
+def more_than_expected(url: str, expected_bytes: int) -> FetchError:
+    """The body goes on behind the size that the job expects."""
+    text = f"size is more than {expected_bytes}, which is what the job expects"
+    return FetchError("too_large", _failed(url, text), retry=Retry.NEVER)
+
+
 def retry_after_seconds(value: str, now_unix: float) -> float | None:
     """Seconds from a `Retry-After` header (seconds or an HTTP date), capped; None for garbage and negative values."""
     value = value.strip()

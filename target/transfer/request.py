@@ -39,7 +39,8 @@ class FetchRequest(NamedTuple):
 
     `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
     For a `part` the answer is 206 with exactly these bytes, or 200 with another version or from a server that ignores
-    ranges: whole, from its beginning. With `head_only` the answer has no body, and no sink is made.
+    ranges: whole, from its beginning. With `head_only` the answer has no body, and no sink is made. A body is not
+    read beyond `expected_bytes`.
     """
 
     url: str
@@ -49,6 +50,7 @@ class FetchRequest(NamedTuple):
     budget: Meter | None = None
     part: Part | None = None
     head_only: bool = False
+    expected_bytes: int | None = None
 
 
 class ResponseHead(NamedTuple):
@@ -138,6 +140,8 @@ class TransferSettings:
     first_byte_timeout_seconds: float = 30.0
     min_rate_bytes_per_second: float = 1024.0
     min_rate_window_seconds: float = 30.0
+    total_seconds: float = 600.0
+    total_rate_bytes_per_second: float = 16384.0
     sweep_interval_seconds: float = 0.25
     max_redirects: int = 10
     max_object_bytes: int | None = None
@@ -160,6 +164,7 @@ class Progress:
     throttled: bool = False
     window_started_at: float = 0.0
     window_bytes: int = 0
+    held_back_seconds: float = 0.0
 
     def begin_hop(self, now: float) -> None:
         """A request is about to be made: the first one, or one that follows a redirect."""

@@ -226,6 +226,9 @@ class Transfer:
             limit = self._settings.max_object_bytes
             if limit is not None and progress.received_bytes > limit:
                 raise outcomes.too_large(self.request.url, limit)
+            expected = self.request.expected_bytes
+            if expected is not None and progress.received_bytes > expected:
+                raise outcomes.more_than_expected(self.request.url, expected)
             sink.write(chunk)
         except HaulError as error:
             self._failure = error

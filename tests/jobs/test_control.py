@@ -150,6 +150,36 @@ def test_bytes_per_hour_are_for_the_whole_cluster(api: Api, origin: Origin) -> N
     assert time.monotonic() - began > (360_000 - 30_000) / 30_000 * 0.8
 
 
+def test_a_host_has_a_rate_limit_that_all_jobs_and_targets_share(tmp_path: Path, origin: Origin) -> None:
+    origin.serve_pattern("/hosts/", lambda path: bytes(4000))
+    rate = 60_000
+    with Cluster(tmp_path, targets=3, mountpaths=2, rate_limit={"127.0.0.1": rate}) as cluster:
+        api = cluster.api
+        began = time.monotonic()
+        jobs = [
+            api.download(type="range", template=origin.url("/hosts/{000..059}"), subdir=subdir)
+            for subdir in ("one", "two")
+        ]
+        other = origin.url("/hosts/{000..299}").replace("127.0.0.1", "localhost")
+        free = api.download(type="range", template=other, subdir="three")
+        assert api.finished(free)["finished_cnt"] == 300
+        assert any(api.status(job)["finished_cnt"] < 60 for job in jobs), "another name is another host"
+        assert [api.finished(job)["finished_cnt"] for job in jobs] == [60, 60]
+        assert time.monotonic() - began > (480_000 - rate) / rate * 0.8
+
+
+def test_a_job_and_its_host_may_both_be_limited(tmp_path: Path, origin: Origin) -> None:
+    link = origin.put("/both", bytes(150_000))
+    with Cluster(tmp_path, targets=1, mountpaths=1, rate_limit={"127.0.0.1": 20_000}) as cluster:
+        api = cluster.api
+        job = api.download(type="single", link=link, limits={"bytes_per_hour": 3600 * 10_000_000})
+        (task,) = wait_for(lambda: t if (t := api.status(job).get("current_tasks")) else None)
+        began = time.monotonic()
+        assert api.finished(job)["finished_cnt"] == 1
+        assert time.monotonic() - began > (150_000 - int(task["downloaded"]) - 40_000) / 20_000 * 0.8
+        assert api.get("b", "both").content == bytes(150_000)
+
+
 def _ended(cluster: Cluster, target: str, job: str) -> bool:
     """Whether a target's share of a job has ended, by its own word."""
     body = msgpack.packb({"ids": [job]})

@@ -109,6 +109,32 @@ def test_rules_for_the_body() -> None:
     assert kind(progress, 49) == "stall"
 
 
+def test_the_total_grows_with_the_size() -> None:
+    def after(seconds: float, received_bytes: int, announced_bytes: int = 0, held_back_seconds: float = 0.0) -> str:
+        progress = Progress(0.0, head_complete=True, received_bytes=received_bytes, held_back_seconds=held_back_seconds)
+        settings = TransferSettings(total_seconds=600, total_rate_bytes_per_second=16384)
+        error = overdue(settings, FetchRequest("http://h/x"), progress, seconds, 1.0, announced_bytes)
+        return error.kind if error else ""
+
+    assert after(600, received_bytes=10_000_000) == ""
+    assert after(700, received_bytes=1_000_000) == "too_slow"
+    assert after(1200, received_bytes=16384 * 590) == "too_slow"
+    assert after(1200, received_bytes=16384 * 590, held_back_seconds=20) == ""
+    assert after(1200, received_bytes=16384 * 590, announced_bytes=16384 * 1000) == ""
+    assert after(1600, received_bytes=16384 * 590, announced_bytes=16384 * 1000) == "too_slow"
+
+
+def test_a_drip_that_is_just_fast_enough_ends_too(origin: Origin) -> None:
+    rates = {"min_rate_window_seconds": 0.1, "total_seconds": 0.3, "total_rate_bytes_per_second": 1e9}
+    engine = make_engine(sweep_interval_seconds=0.05, min_rate_bytes_per_second=1.0, **rates)
+    url = origin.put("/a", bytes(100_000))
+    origin.misbehave("/a", Drip(10, 0.01))
+    error = failure(engine, url)
+    engine.close()
+    assert (error.kind, error.retry) == ("too_slow", Retry.LATER)
+    assert "timeout" in str(error)
+
+
 def test_a_window_in_which_the_budget_held_it_back_does_not_count() -> None:
     progress = Progress(started_at=0.0, head_complete=True, throttled=True)
     assert kind(progress, 10) == ""
