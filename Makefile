@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down check format test test-packages soak soak-resume bench debian clean
+.PHONY: help install dev demo demo-down check format test test-packages soak soak-resume soak-chaos bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ soak: dev ## a hundred thousand objects under random kills; takes minutes
 
 soak-resume: dev ## 300 kills while large objects arrive; ARGS are passed on; takes ten minutes
 	$(BIN)/python -m tests.crash.resume_soak $(ARGS)
+
+soak-chaos: dev ## 50 jobs under kills, breaks, lies and storms; ARGS are passed on
+	$(BIN)/python -m tests.crash.chaos $(ARGS)
 
 bench: dev ## measure beside curl and aria2c; ARGS are passed on
 	$(BIN)/python -m bench $(ARGS)

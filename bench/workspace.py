@@ -37,6 +37,8 @@ class Scale:
     read_bytes: int = 256 << 20
     listed_objects: int = 100_000
     sharded_names: int = 1_000_000
+    million_objects: int = 1_000_000
+    scaling_objects: int = 2_000
     full: bool = True
 
 
@@ -51,6 +53,8 @@ QUICK = Scale(
     read_bytes=64 << 20,
     listed_objects=5_000,
     sharded_names=100_000,
+    million_objects=20_000,
+    scaling_objects=200,
     full=False,
 )
 

@@ -125,6 +125,8 @@ class Connection(asyncio.Protocol):
     def end(self, *, reset: bool = False) -> None:
         if reset:
             plain = self.transport.get_extra_info("socket")
+            if plain is None:  # the client was faster
+                return
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             self.transport.abort()
         else:
@@ -243,6 +245,13 @@ class Origin:
         """Forget the faults of `path`."""
         self.lasting.discard(path)
         self.faults.pop(path, None)
+
+    def forget(self) -> None:
+        """Drop all objects, faults and the log of requests; counters stay."""
+        self._objects.clear()
+        self.faults.clear()
+        self.lasting.clear()
+        self.requests.clear()
 
     def gate(self, path: str) -> Gate:
         """Hold the answers to `path` until the gate is released."""

@@ -6,7 +6,21 @@ from collections.abc import Callable, Mapping
 
 from bench.contest import Bench
 from bench.results import RowResult
-from bench.rows import capped, disk, large, latency, listing, memory, reads, rerun, sharding, single, small
+from bench.rows import (
+    capped,
+    disk,
+    large,
+    latency,
+    listing,
+    memory,
+    million,
+    reads,
+    rerun,
+    scaling,
+    sharding,
+    single,
+    small,
+)
 
 ROWS: Mapping[str, Callable[[Bench], RowResult]] = {
     "small": small.measure,
@@ -20,4 +34,6 @@ ROWS: Mapping[str, Callable[[Bench], RowResult]] = {
     "listing": listing.measure,
     "sharding": sharding.measure,
     "memory": memory.measure,
+    "million": million.measure,
+    "scaling": scaling.measure,
 }

@@ -70,6 +70,10 @@ class Processes:
             if node.pid is not None and role in ("", node.role)
         }
 
+    def proxy_urls(self) -> dict[str, str]:
+        """URLs of all proxies, by node id."""
+        return {node.id: node.url for node in service.status(self.directory) if node.role == "proxy"}
+
     def kill(self, node_id: str) -> None:
         os.kill(self.running()[node_id], signal.SIGKILL)
 
