@@ -167,7 +167,9 @@ class TargetNode:
 
 def _host_settings(config: TargetConfig) -> HostSettings:
     return HostSettings(
-        ConcurrencySettings(max_connections=config.max_connections_per_host),
+        ConcurrencySettings(
+            max_connections=min(config.max_connections_per_host, len(config.mountpaths) * config.max_transfers_per_lane)
+        ),
         BreakerSettings(patience_seconds=config.host_patience_seconds),
         frozenset(host.lower() for host in config.rate_limit),
     )

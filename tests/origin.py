@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         if gate:
             await gate.opened.wait()
         faults = self._origin.faults.get(request.path)
-        fault: Fault = Fine()
+        fault: Fault = self._origin.everywhere or Fine()
         if faults:
             repeats = len(faults) == 1 and request.path in self._origin.lasting
             fault = faults[0] if repeats else faults.popleft()
@@ -194,6 +194,8 @@ class Origin:
         self.faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self.lasting: set[str] = set()
         self.gates: dict[str, Gate] = {}
+        self.everywhere: Fault | None = None
+        """What every answer suffers that has no fault of its own."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -285,6 +287,8 @@ class Origin:
         """Log the request; the whole reply where nothing special is asked for, None where it takes more."""
         self.requests.append(request)
         stored = self._objects.get(request.path)
+        if self.everywhere is not None:
+            return None
         plain = b"\r\nRange:" not in request.head and b"\r\nIf-" not in request.head and request.method == "GET"
         if plain and not self.faults.get(request.path) and request.path not in self.gates:
             if stored:

@@ -28,6 +28,8 @@ class ConcurrencySettings:
     """… or so long, where transfers take their time."""
     gain: float = 1.25
     """Twice as many connections must make it so much faster, or they are of no use."""
+    small_gain: float = 1.1
+    """… but as long as it is this much faster, those that are there stay."""
     flat_rounds: int = 2
     struggle_share: float = 0.03
     """Below it, what breaks off is the weather (FTS cuts at 97 % success, too)."""
@@ -206,6 +208,10 @@ class Concurrency:
 
     def _grow(self, now: float, rate: Rate) -> None:
         settings, before = self._settings, self._round_limit
+        if self._collapsed:  # not the time to try yet more
+            self._change(self._good, f"more have made it much slower ({rate})")
+            self._hold(now, settings.probe_seconds)
+            return
         if rate.exceeds(self._best, settings.gain):
             if self.limit != before:
                 self._tell(before, self.limit, f"it grows with the connections ({rate})")
@@ -216,8 +222,9 @@ class Concurrency:
         self._flat += 1
         if self.limit != before:
             self._tell(before, self.limit, f"more have brought little, trying on ({rate})")
-        if self._flat >= settings.flat_rounds or self.limit >= self._top:
-            self._change(self._good, f"more have brought nothing ({rate})")
+        if self._flat >= settings.flat_rounds or before >= self._top:
+            if not rate.exceeds(self._best, settings.small_gain):
+                self._change(self._good, f"more have brought nothing ({rate})")
             self._best = rate
             self._hold(now, settings.probe_seconds)
 

@@ -67,6 +67,11 @@ class Host:
         """Connections that it may have."""
         return self._concurrency.limit
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether forgetting it would change what happens next."""
+        return bool(self.active or self.starved or self._breaker.is_open)
+
     def has_room(self, now: float) -> bool:
         """Whether one more transfer may begin."""
         return self.active < self._concurrency.limit and now >= self.blocked_until and self._breaker.allows(now)
@@ -92,6 +97,8 @@ class Host:
             self._concurrency.disturbed()
         self._breaker.began(now)
         self.active += 1
+        if self.active >= self._concurrency.limit:
+            self._concurrency.pressed()  # the lanes may have as many as they can carry, and ask for no more
 
     def refused(self, lane: int) -> None:
         """A lane wanted a connection and got none."""

@@ -19,6 +19,10 @@ from target.downloads.share import Share
 from target.downloads.task import Task
 
 
+MAX_HOSTS = 4096
+"""Above it, what is known of hosts that nothing is fetched from is forgotten."""
+
+
 class _ShareQueue:
     """The tasks of one share in one lane, by origin; origins take turns."""
 
@@ -140,7 +144,7 @@ class Scheduler:
         """So many bytes have come from each origin; `is_long`: of transfers that are still running."""
         with self._lock:
             for origin, size_bytes in sizes.items():
-                self._hosts[origin].moved(now, size_bytes, is_long=is_long)
+                self._host(origin).moved(now, size_bytes, is_long=is_long)
 
     def lend(self, task: Task, wanted: int, now: float) -> int:
         """Let a running task have up to so many connections more, until it is released; returns how many."""
@@ -158,14 +162,14 @@ class Scheduler:
             for task in tasks:
                 if task.connections and not task.is_written_off:
                     task.is_written_off = True
-                    host = self._hosts[task.origin]
+                    host = self._host(task.origin)
                     host.active -= task.connections
                     host.dropped(task.taken_at)
                     self._freed[lane].add(host)
             return self._lanes_to_wake(lane, now)
 
     def _give_back(self, task: Task) -> Host:
-        host, connections = self._hosts[task.origin], task.connections
+        host, connections = self._host(task.origin), task.connections
         if not task.is_written_off:
             host.active -= connections
         task.share.active -= connections
@@ -247,6 +251,8 @@ class Scheduler:
     def _host(self, origin: str) -> Host:
         host = self._hosts.get(origin)
         if host is None:
+            if len(self._hosts) >= MAX_HOSTS:
+                self._hosts = {name: one for name, one in self._hosts.items() if one.is_busy or name in self._blocked}
             host = self._hosts[origin] = Host(origin, self._host_settings, self._tell)
         return host
 

@@ -5,12 +5,19 @@ Which heads are acceptable is left to `outcomes`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from target.transfer.request import ResponseHead
 
 _NEXT_ANSWER = b"\r\n\r\nHTTP/"
+
+
+@functools.lru_cache(256)
+def _begin_of(name: str) -> bytes:
+    """How a field of that name begins."""
+    return f"\n{name}:".encode("latin-1", "replace")
 
 
 class HeaderFields(Mapping[str, str]):
@@ -27,7 +34,7 @@ class HeaderFields(Mapping[str, str]):
         self._lowered = raw.lower()
 
     def __getitem__(self, name: str) -> str:
-        key = f"\n{name}:".encode("latin-1")
+        key = _begin_of(name)
         position = self._lowered.find(key)
         if position < 0:
             raise KeyError(name)
@@ -44,7 +51,7 @@ class HeaderFields(Mapping[str, str]):
         return names.search(self._lowered) is not None
 
     def __contains__(self, name: object) -> bool:
-        return f"\n{name}:".encode("latin-1", "replace") in self._lowered
+        return isinstance(name, str) and _begin_of(name) in self._lowered
 
     def __iter__(self) -> Iterator[str]:
         names = (line.partition(b":")[0].decode("latin-1") for line in self._lowered.split(b"\r\n"))

@@ -125,7 +125,6 @@ class Transfer:
             (pycurl.CAINFO, ca_file),
             (pycurl.TCP_NODELAY, 1),
             (pycurl.TCP_KEEPALIVE, 1),
-            (pycurl.OPT_FILETIME, 1),
             (pycurl.FTP_FILEMETHOD, pycurl.FTPMETHOD_NOCWD),
             (pycurl.SSH_AUTH_TYPES, pycurl.SSH_AUTH_PASSWORD | pycurl.SSH_AUTH_KEYBOARD),
             (pycurl.SSH_KNOWNHOSTS, settings.known_hosts_file),
@@ -168,8 +167,11 @@ class Transfer:
             self.curl.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *lines])
             self._header_lines = lines
         self.curl.setopt(pycurl.URL, redirects.wire_url(url))
-        self._is_file = files.is_file_link(url)
-        if self._is_file:
+        is_file = files.is_file_link(url)
+        if is_file != self._is_file:
+            self._is_file = is_file
+            self.curl.setopt(pycurl.OPT_FILETIME, is_file)
+        if is_file:
             refusal = files.refusal(self.request.url, self._settings.known_hosts_file)
             if refusal:
                 raise refusal
