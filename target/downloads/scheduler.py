@@ -18,7 +18,6 @@ from target.downloads.hosts import Host, HostSettings, Tell, silent
 from target.downloads.share import Share
 from target.downloads.task import Task
 
-
 MAX_HOSTS = 4096
 """Above it, what is known of hosts that nothing is fetched from is forgotten."""
 
