@@ -71,6 +71,11 @@ class Scheduler:
         self._freed: list[set[Host | Share]] = [set() for _ in range(lanes)]
         self._order = count()
 
+    @property
+    def known_hosts(self) -> int:
+        """How many origins something is known of; at most MAX_HOSTS and the busy ones."""
+        return len(self._hosts)
+
     def limits(self, origins: Iterable[str]) -> dict[str, int]:
         """How many connections each of these origins may have now."""
         with self._lock:

@@ -11,7 +11,7 @@ from common.shares import JobSpec
 from target.carriers.messages import HOST, Failure
 from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.hosts import HostSettings
-from target.downloads.scheduler import Scheduler
+from target.downloads.scheduler import MAX_HOSTS, Scheduler
 from target.downloads.share import Share, State
 from target.downloads.task import Task
 
@@ -205,3 +205,18 @@ def test_every_task_is_taken_once_and_no_limit_is_ever_exceeded(
         for host in range(2):
             assert sum(task.origin == f"http://h{host}:80" for task in running) <= host_limit
     assert sorted(task.position for task in taken) == list(range(len(plan)))
+
+
+def test_hosts_that_nothing_is_fetched_from_are_forgotten_and_busy_ones_are_not() -> None:
+    scheduler, share = scheduler_with(initial=2, maximum=2), make_share("j")
+    scheduler.offer(tasks_of(share, 3, origin="http://busy:80"))
+    busy, _ = scheduler.take(0, 3, 0.0)
+    assert len(busy) == 2
+    for number in range(MAX_HOSTS + 10):
+        scheduler.offer(tasks_of(share, 1, origin=f"http://h{number}:80"))
+        (task,), _ = scheduler.take(0, 1, 0.0)
+        scheduler.answered([task], 0.1)
+    assert scheduler.known_hosts <= MAX_HOSTS
+    assert scheduler.take(0, 5, 0.2)[0] == [], "the busy one still has its two"
+    scheduler.answered(busy, 0.3)
+    assert len(scheduler.take(0, 5, 0.3)[0]) == 1
