@@ -69,9 +69,8 @@ class TargetNode:
         )
         self._survey_guard = EgressGuard([ip_network(cidr) for cidr in config.allow_origins])
         story = Story(self._journal)
-        budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
-        self._budgets = budgets
-        self._downloads = self._build_downloads(config, nursery, story, budgets)
+        self._budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
+        self._downloads = self._build_downloads(config, nursery, story, self._budgets)
         self._membership = Membership(node, config.proxies, self._client, self._store, self._deny_endpoints)
         surveyor = Surveyor(
             config.id,
@@ -80,7 +79,7 @@ class TargetNode:
             TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
         )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
-        self._intra = IntraApi(self._downloads, story, ledger, budgets, surveyor, self._store, self._membership)
+        self._intra = IntraApi(self._downloads, story, ledger, self._budgets, surveyor, self._store, self._membership)
         self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)

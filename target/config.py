@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
 from common.node import NodeSettings
+
+HostName = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)$")]
+"""A host alone, as it stands in a link: no scheme, no port."""
 
 
 class TargetConfig(NodeSettings):
@@ -29,7 +32,7 @@ class TargetConfig(NodeSettings):
     )
     max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
     max_connections_per_host: int = Field(256, ge=1, description="Transfers at once from one origin host.")
-    rate_limit: dict[str, PositiveInt] = Field(
+    rate_limit: dict[HostName, PositiveInt] = Field(
         {},
         description="Bytes per second that the whole cluster may read from an origin host, by its name: the same for "
         "all targets, and met even when they cannot hear each other.",

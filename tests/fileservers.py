@@ -1,6 +1,6 @@
 """Real FTP and SFTP servers for tests: one folder each, in a thread, on 127.0.0.1.
 
-    with FtpServer(folder) as server:
+    with serving("sftp", folder, {"a.bin": b"data"}) as server:
         fetch(server.url("/a.bin"))
 
 `user` with the password `secret` may log in; FTP lets the anonymous in, too.
@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +25,7 @@ from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.servers import FTPServer as PyFtpServer
 
 PASSWORD = "secret"
+MODIFIED_UNIX = 1_700_000_000
 _QUIET = logging.CRITICAL + 1
 
 
@@ -163,3 +167,25 @@ class SftpServer:
         return await asyncssh.create_server(
             Login, "127.0.0.1", 0, server_host_keys=[self._key], sftp_factory=Files, line_editor=False
         )
+
+
+Server = FtpServer | SftpServer
+
+
+@contextmanager
+def serving(kind: str, folder: Path, files: Mapping[str, bytes]) -> Iterator[Server]:
+    """A server ("ftp" or "sftp") of these files in a new folder, all of them from MODIFIED_UNIX."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (MODIFIED_UNIX, MODIFIED_UNIX))
+    with FtpServer(folder) if kind == "ftp" else SftpServer(folder) as server:
+        yield server
+
+
+def known_hosts_of(server: Server, folder: Path) -> Path:
+    """A new file in `folder` with the key of a server, if it has one."""
+    path = folder / "known_hosts"
+    path.write_text(server.known_hosts if isinstance(server, SftpServer) else "")
+    return path

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import structlog
 
 from common.clustermap import Node
-from common.errors import HaulError, Unavailable
+from common.errors import Unavailable
 from proxy.downloads.planning import Plan, Share
 from proxy.peers import Peers
 
@@ -36,7 +36,7 @@ class Assigner:
             async with asyncio.TaskGroup() as group:
                 for share in plan.shares:
                     group.create_task(self._send(plan.spec.id, spec, share))
-        except* HaulError as errors:
+        except ExceptionGroup as errors:  # not `except*`, which before Python 3.11.4 wraps what is raised in it
             first: BaseException = errors
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]

@@ -25,10 +25,11 @@ HOST, OBJECT, OURS = "host", "object", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
 or nothing that says anything about either."""
 
-_WORTH_BYTES = 1 << 20
-
 FINISHED, SKIPPED, FAILED = 0, 1, 2
 """How a task ended, as the journal stores it."""
+
+
+_WORTH_BYTES = 1 << 20
 
 
 class Greeting(NamedTuple):
@@ -100,7 +101,7 @@ class Failure(NamedTuple):
 
     @property
     def got_further(self) -> bool:
-        """Whether the attempt was worth it: one that is does not count."""
+        """Whether enough has come that the attempt does not count against those that an object has."""
         return self.gained_bytes >= _WORTH_BYTES
 
 

@@ -29,11 +29,12 @@ from target.storage.writer import Disk, Staged
 ATTRIBUTE = "user.haul.part"
 PREFIX = "r"
 """Work files that begin so may outlive the process that made them."""
-CLAIM_BYTES = 4 << 20
+CLAIM_BYTES = 3 << 20
 CLAIM_UNSYNCED_BYTES = 1 << 20
 """For each stream: so much is written before it is claimed; less where no disk is waited for …"""
-MAX_UNCLAIMED_BYTES = 7 << 20
-"""… and never more than this is not; what is lost in a crash is below 8 MiB a stream, with what libcurl has in hand."""
+MAX_UNCLAIMED_BYTES = 6 << 20
+"""… and never more than this is not: with what libcurl has in hand, and what the origin has sent and nobody has read, a
+crash costs less than 8 MiB a stream."""
 _READ_BYTES = 1 << 20
 _FORMAT = 1
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW

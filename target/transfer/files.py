@@ -20,12 +20,16 @@ PROTOCOLS: int = pycurl.PROTO_FTP | pycurl.PROTO_SFTP
 _ABSENT = Row("status", Retry.NEVER, "does not exist")
 _DENIED = Row("status", Retry.NEVER, "access denied")
 _CONVERSATION = Row("protocol", Retry.LATER, "the conversation with the server broke off")
+# libcurl error codes that pycurl has no names for
+_E_WEIRD_SERVER_REPLY = 8
+_E_REMOTE_ACCESS_DENIED = 9
 _E_REMOTE_FILE_NOT_FOUND = 78
 _E_BAD_DOWNLOAD_RESUME = 36
 _ROWS: dict[int, tuple[Row, int]] = {
     _E_REMOTE_FILE_NOT_FOUND: (_ABSENT, 404),
     pycurl.E_FTP_COULDNT_RETR_FILE: (_ABSENT, 404),
-    9: (_DENIED, 403),  # E_REMOTE_ACCESS_DENIED
+    _E_REMOTE_ACCESS_DENIED: (_DENIED, 403),
+    _E_WEIRD_SERVER_REPLY: (Row("protocol", Retry.NEVER, "the server answers what FTP does not expect"), 0),
     pycurl.E_LOGIN_DENIED: (Row("status", Retry.NEVER, "login refused"), 401),
     pycurl.E_PEER_FAILED_VERIFICATION: (Row("tls", Retry.NEVER, "the host's key is not the one in known_hosts"), 0),
     pycurl.E_RANGE_ERROR: (Row("range", Retry.LATER, "it has no such bytes"), 0),

@@ -171,6 +171,8 @@ class Transfer:
         if is_file != self._is_file:
             self._is_file = is_file
             self.curl.setopt(pycurl.OPT_FILETIME, is_file)
+            # what an FTP server says is not needed, and libcurl puts no bound to it as it does to heads of HTTP
+            self.curl.setopt(pycurl.HEADERFUNCTION, len if is_file else self._lines.append)
         if is_file:
             refusal = files.refusal(self.request.url, self._settings.known_hosts_file)
             if refusal:

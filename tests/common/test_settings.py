@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from common.errors import InvalidRequest
 from common.settings import Settings, load_settings
+from target.config import TargetConfig
 
 
 class Listen(Settings):
@@ -63,3 +64,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load_settings(Config, tmp_path / "none.toml")
     with pytest.raises(InvalidRequest, match="Is a directory"):
         load_settings(Config, tmp_path)
+
+
+@pytest.mark.parametrize("host", ["https://example.com", "example.com:443", "example.com/x", "u@example.com", ""])
+def test_a_rate_limit_is_for_a_host_alone(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "target.toml"
+    given = (
+        'id = "t1"\nport = 1\npublic_url = "u"\ncluster_id = "c"\ndata_dir = "d"\nmountpaths = ["m"]\nproxies = ["p"]\n'
+    )
+    path.write_text(f'{given}[rate_limit]\n"{host}" = 1000\n')
+    with pytest.raises(InvalidRequest, match="rate_limit"):
+        load_settings(TargetConfig, path)
+    path.write_text(f'{given}[rate_limit]\n"example.com" = 1000\n"[::1]" = 5\n')
+    assert load_settings(TargetConfig, path).rate_limit == {"example.com": 1000, "[::1]": 5}

@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import httpx
@@ -29,6 +30,7 @@ from tests.origin import Origin
 from tests.waiting import wait_for
 
 MIB = 1 << 20
+_PROGRESS_SECONDS = 5
 LARGE, SMALL, GONE = 3, 150, 5
 _STORM = [Status(429, {"Retry-After": "1"}), Status(503), Status(503, {"Retry-After": "0"}), Status(500)]
 
@@ -138,14 +140,14 @@ class Run:
         return []
 
     def _progress(self, watch: Watch, share: float) -> None:
-        """Until that part of the objects has ended."""
+        """Until that part of the objects has ended, or some seconds have passed."""
+        deadline = time.monotonic() + _PROGRESS_SECONDS
 
         def far_enough() -> bool:
             status = watch.look()
-            return bool(status) and int(str(status["finished_cnt"])) >= share * len(self._versions)  # type: ignore[index]
+            return status is not None and int(str(status["finished_cnt"])) >= share * len(self._versions)
 
-        with contextlib.suppress(AssertionError):
-            wait_for(far_enough, seconds=5)
+        wait_for(lambda: far_enough() or time.monotonic() >= deadline)
 
     def _misfortune(self) -> str:
         chance, running = self._chance, self._processes.running()
@@ -157,8 +159,7 @@ class Run:
         victims = [node for node in running if node.startswith("p" if kind == "proxy" else "t")]
         node = chance.choice(sorted(victims))
         if kind == "carrier":
-            with contextlib.suppress(ProcessLookupError, AssertionError):
-                os.kill(chance.choice(carriers_of(running[node], 2)), signal.SIGKILL)
+            os.kill(chance.choice(carriers_of(running[node], 2)), signal.SIGKILL)
             return f"carrier of {node} killed"
         os.kill(running[node], signal.SIGKILL)
         wait_for(lambda: node not in self._processes.running(), what=f"the end of {node}")

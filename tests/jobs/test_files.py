@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,30 +10,22 @@ import pytest
 from xxhash import xxh64_hexdigest
 
 from tests.cluster import Cluster
-from tests.fileservers import FtpServer, SftpServer
+from tests.fileservers import FtpServer, Server, known_hosts_of, serving
 
 MIB = 1 << 20
 LARGE = random.Random(7).randbytes(20 * MIB)
 SMALL = {f"{n}.bin": random.Random(n).randbytes(1000 * n) for n in range(12)}
-Server = FtpServer | SftpServer
 
 
 @pytest.fixture(params=["ftp", "sftp"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for name, data in {"large": LARGE, **SMALL}.items():
-        (folder / name).write_bytes(data)
-        os.utime(folder / name, (1_700_000_000, 1_700_000_000))
-    with FtpServer(folder) if request.param == "ftp" else SftpServer(folder) as running:
+    with serving(request.param, tmp_path / "files", {"large": LARGE, **SMALL}) as running:
         yield running
 
 
 @pytest.fixture
 def cluster(server: Server, tmp_path: Path) -> Iterator[Cluster]:
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(server.known_hosts if isinstance(server, SftpServer) else "")
-    with Cluster(tmp_path, targets=2, mountpaths=1, known_hosts_file=known_hosts) as cluster:
+    with Cluster(tmp_path, targets=2, mountpaths=1, known_hosts_file=known_hosts_of(server, tmp_path)) as cluster:
         yield cluster
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,43 +14,29 @@ import pytest
 from common.errors import Retry
 from target.transfer.egress import EgressGuard
 from target.transfer.engine import Engine
-from target.transfer.request import Enough, FetchRequest, Part, Receipt, ResponseHead
+from target.transfer.request import Enough, FetchError, FetchRequest, Part, Receipt, ResponseHead
 from target.transfer.verification import strong_validator
 from tests.faults import Status
-from tests.fileservers import FtpServer, SftpServer
+from tests.fileservers import FtpServer, Server, SftpServer, known_hosts_of, serving
 from tests.origin import Origin
 from tests.transfer.driving import LOOPBACK, Collector, failure, fetch, fetch_all, make_engine, receipt
 
 BODY = random.Random(3).randbytes(600_000)
 MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
-MODIFIED_UNIX = 1_700_000_000
-
-Server = FtpServer | SftpServer
 
 
 @pytest.fixture(params=["ftp", "sftp"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "files"
-    (folder / "some folder").mkdir(parents=True)
-    _write(folder / "a.bin", BODY)
-    _write(folder / "empty", b"")
-    _write(folder / "some folder" / "ü #1", b"odd name")
-    with FtpServer(folder) if request.param == "ftp" else SftpServer(folder) as running:
+    files = {"a.bin": BODY, "empty": b"", "some folder/ü #1": b"odd name"}
+    with serving(request.param, tmp_path / "files", files) as running:
         yield running
 
 
 @pytest.fixture
 def files(server: Server, tmp_path: Path) -> Iterator[Engine]:
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(server.known_hosts if isinstance(server, SftpServer) else "")
-    engine = make_engine(known_hosts_file=str(known_hosts))
+    engine = make_engine(known_hosts_file=str(known_hosts_of(server, tmp_path)))
     yield engine
     engine.close()
-
-
-def _write(path: Path, data: bytes, modified_unix: int = MODIFIED_UNIX) -> None:
-    path.write_bytes(data)
-    os.utime(path, (modified_unix, modified_unix))
 
 
 def test_a_file_has_a_size_and_a_validator(files: Engine, server: Server) -> None:
@@ -183,3 +171,44 @@ def test_a_server_of_http_is_none_of_files(origin: Origin) -> None:
     error = failure(engine, f"ftp://127.0.0.1:{origin.port}/a")
     assert error.retry is Retry.LATER
     engine.close()
+
+
+def test_a_server_that_is_busy_and_one_that_does_not_want() -> None:
+    busy = _met_with(b"421 too many connections\r\n")
+    assert (busy.kind, busy.retry, busy.slows_host) == ("status", Retry.LATER, True)
+    unwilling = _met_with(b"500 no\r\n")
+    assert (unwilling.kind, unwilling.retry) == ("protocol", Retry.NEVER)
+    assert "FTP" in str(unwilling)
+
+
+def test_a_server_that_never_ends_its_greeting_takes_no_memory() -> None:
+    sizes = [_resident_bytes()]
+    greeting = b"220-welcome to this server\r\n" * 1000
+    assert _met_with(greeting, and_again=lambda: sizes.append(_resident_bytes())).retry is Retry.LATER
+    assert len(sizes) > 100, "much of it has been sent"
+    assert max(sizes) - sizes[0] < 32 << 20
+
+
+def _met_with(greeting: bytes, and_again: Callable[[], object] | None = None) -> FetchError:
+    """The error of a fetch from an FTP server that says this once, or for ever, and calls `and_again` each time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            client, _ = listener.accept()
+            with client, contextlib.suppress(OSError):
+                client.sendall(greeting)
+                while and_again is not None:
+                    client.sendall(greeting)
+                    and_again()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        engine = make_engine(connect_timeout_seconds=1.0)
+        error = failure(engine, f"ftp://127.0.0.1:{listener.getsockname()[1]}/a")
+        engine.close()
+        thread.join()
+    return error
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
