@@ -77,8 +77,8 @@ class Host:
         return self.active < self._concurrency.limit and now >= self.blocked_until and self._breaker.allows(now)
 
     def wants_lanes(self, now: float) -> bool:
-        """Whether those that wait should look again: there is room, or nothing to wait for."""
-        return self.has_room(now) or self._breaker.gives_up(now, 0.0) is not None
+        """Whether those that wait should look again: there is room, or nothing to wait for, or a time from now on."""
+        return self.has_room(now) or self._breaker.gives_up(now, 0.0) is not None or self.opens_at(now) is not None
 
     def gives_up(self, now: float, waiting_since: float) -> str | None:
         """Why a task that has waited since then is to fail, None when it is not."""

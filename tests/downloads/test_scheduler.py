@@ -220,3 +220,21 @@ def test_hosts_that_nothing_is_fetched_from_are_forgotten_and_busy_ones_are_not(
     assert scheduler.take(0, 5, 0.2)[0] == [], "the busy one still has its two"
     scheduler.answered(busy, 0.3)
     assert len(scheduler.take(0, 5, 0.3)[0]) == 1
+
+
+def test_lanes_that_wait_for_a_probe_hear_that_it_has_failed() -> None:
+    scheduler, share = scheduler_with(), make_share("j")
+    dead = REFUSED._replace(slows_host=False, reason="refused")
+    scheduler.offer([*tasks_of(share, 40, lane=0), *tasks_of(share, 5, lane=1)])
+    for task in scheduler.take(0, 16, 0.0)[0]:
+        scheduler.failed(task, 0.1, dead)
+    due = scheduler.next_due(0, 0.1)
+    assert due is not None
+    (probe,), _ = scheduler.take(0, 5, 0.2 + due)
+    assert scheduler.take(1, 5, 0.2 + due)[0] == []
+    assert scheduler.next_due(1, 0.2 + due) is None, "it depends on the probe"
+    scheduler.failed(probe, 0.3 + due, dead)
+    _, lanes = scheduler.take(0, 5, 0.3 + due)
+    assert lanes == {1}
+    assert scheduler.take(1, 5, 0.3 + due)[0] == []
+    assert scheduler.next_due(1, 0.3 + due) is not None
