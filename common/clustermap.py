@@ -28,7 +28,8 @@ _LEAVING = FLAG_MAINTENANCE | FLAG_DECOMMISSION
 class Node:
     """One node: `url` is where peers reach it, `public_url` where clients do (empty: the same).
 
-    `incarnation` differs after every start of the process, `digest` is what its id is hashed to.
+    `incarnation` grows with every start of the process, `data_id` names its data directory (`common.identity`),
+    `digest` is what its id is hashed to.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Node:
     incarnation: int = 0
     mountpaths: tuple[str, ...] = ()
     flags: int = 0
+    data_id: str = ""
     digest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class Node:
             "incarnation": self.incarnation,
             "mountpaths": list(self.mountpaths),
             "flags": self.flags,
+            "data_id": self.data_id,
         }
 
     @classmethod
@@ -81,6 +84,7 @@ class Node:
                 int(plain.get("incarnation", 0)),
                 tuple(str(path) for path in plain.get("mountpaths", ())),
                 int(plain.get("flags", 0)),
+                str(plain.get("data_id", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a node: {type(error).__name__} {error}") from None

@@ -9,6 +9,7 @@
     │   ├── BucketNotFound    404
     │   ├── ObjectNotFound    404
     │   ├── JobNotFound       404
+    │   ├── NodeNotFound      404
     │   ├── MethodNotAllowed  405
     │   ├── NotOwner          409
     │   ├── BucketExists      409
@@ -104,6 +105,16 @@ class JobNotFound(RequestError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"download job {job_id} does not exist")
+
+
+class NodeNotFound(RequestError):
+    """No such member of the cluster."""
+
+    code = "ErrNotFound"
+    status = 404
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(f'node "{node_id[:64]}" does not exist')
 
 
 class MethodNotAllowed(RequestError):
@@ -202,5 +213,6 @@ class Unavailable(PeerError):
 class Fenced(PeerError):
     """The caller speaks with an authority that has passed to another; it must stop, not repeat."""
 
+    code = "ErrFenced"
     status = 409
     retry = Retry.NEVER

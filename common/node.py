@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import uvicorn
@@ -34,7 +34,8 @@ _DRAIN_SECONDS = 10
 class Node(Protocol):
     """What a composition root gives: the ASGI application, and what must run around it.
 
-    It may have an attribute `http_protocol`, too: the class that speaks HTTP in place of uvicorn's `HttpToolsProtocol`.
+    It may have two attributes more: `http_protocol`, the class that speaks HTTP in place of uvicorn's
+    `HttpToolsProtocol`, and `ended`, a future that has the error when the node must stop by itself.
     """
 
     application: Application
@@ -97,7 +98,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or `stopping`: refuse, drain, then stop the node."""
+    """Serve until SIGTERM, SIGINT or `stopping`: refuse, drain, then stop the node.
+
+    Raises the error that made the node stop by itself, if one did.
+    """
     server = uvicorn.Server(
         uvicorn.Config(
             node.application,
@@ -116,16 +120,19 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
     )
     loop = asyncio.get_running_loop()
     await node.start()
+    ended: asyncio.Future[HaulError] = getattr(node, "ended", None) or loop.create_future()
     try:
         serving = loop.create_task(_serve_quietly(server, listener))
-        if stopping is not None:
-            waiting = loop.create_task(stopping.wait())
-            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            server.should_exit = True
+        waiting = loop.create_task(stopping.wait() if stopping is not None else asyncio.Event().wait())
+        ends: set[asyncio.Future[Any]] = {serving, waiting, ended}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        server.should_exit = True
         await serving
     finally:
         await node.stop()
+    if ended.done():
+        raise ended.result()
 
 
 async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:

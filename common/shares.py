@@ -2,7 +2,8 @@
 
 Frozen messages and their msgpack form; nothing here sends or stores them. A share is one target's part of a job. It
 arrives in numbered batches and stays inert until the job has been recorded in the meta store (`start`); a batch that
-arrives twice is harmless.
+arrives twice is harmless. A job is assigned once when it starts, and again, in part, whenever targets are lost: each
+assignment gives its own shares.
 """
 
 from __future__ import annotations
@@ -31,15 +32,34 @@ class TaskSpec(NamedTuple):
     expected: Expectation | None = None
 
 
+class Planned(NamedTuple):
+    """One assignment of a job: over which (id, digest) pairs, and of which targets' tasks (of all, if empty)."""
+
+    lost: tuple[str, ...]
+    targets: tuple[tuple[str, int], ...]
+
+
+def share_id(job_id: str, assignment: str) -> str:
+    """What a share is called: by its job's id, and but for the first assignment by the assignment's token."""
+    return f"{job_id}.{assignment}" if assignment else job_id
+
+
+def split_share_id(name: str) -> tuple[str, str]:
+    """Job id and assignment's token of a share; a job id has no dot."""
+    job_id, _, assignment = name.partition(".")
+    return job_id, assignment
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What all shares of a job have in common.
+    """What all shares of one assignment of a job have in common.
 
-    `targets` are the (id, digest) pairs that the job was planned over; `connections` is per target and
-    `bytes_per_hour` per cluster, 0 for unlimited; the latter is divided by `share_count`, the number of targets that
-    have a part of the job. `total` counts the objects of the whole job. `template` is empty unless the target itself
-    expands a range and keeps its own names; `is_cut` when it has lost what its links need to be fetched. `headers` are
-    secrets.
+    `targets` are the (id, digest) pairs that the assignment was planned over, `lost` the targets whose tasks it takes
+    over (empty: it is the job's first), `earlier` the assignments before it, which the targets of a range job need to
+    know whose task was whose. `connections` is per target and `bytes_per_hour` per cluster, 0 for unlimited; the latter
+    is divided by `share_count`, the number of targets that have a part of the job. `total` counts the objects of the
+    whole job. `template` is empty unless the target itself expands a range and keeps its own names; `is_cut` when it
+    has lost what its links need to be fetched. `headers` are secrets.
     """
 
     id: str
@@ -58,6 +78,19 @@ class JobSpec:
     subdir: str = ""
     priority: int = DEFAULT_PRIORITY
     is_cut: bool = False
+    assignment: str = ""
+    lost: tuple[str, ...] = ()
+    earlier: tuple[Planned, ...] = ()
+
+    @property
+    def share_id(self) -> str:
+        """What the shares of this assignment are called."""
+        return share_id(self.id, self.assignment)
+
+    @property
+    def plans(self) -> tuple[Planned, ...]:
+        """All assignments up to this one, the first one first."""
+        return (*self.earlier, Planned(self.lost, self.targets))
 
     def pack(self) -> bytes:
         """The msgpack form."""
@@ -79,9 +112,15 @@ class JobSpec:
         """Read the msgpack form; fields of a newer peer are ignored."""
         plain = {key: value for key, value in msgpack.unpackb(packed).items() if key in cls.__dataclass_fields__}
         plain["bucket"] = Bucket.from_uname(plain["bucket"])
-        plain["targets"] = tuple((node, digest) for node, digest in plain["targets"])
+        plain["targets"] = _pairs(plain["targets"])
+        plain["lost"] = tuple(plain.get("lost", ()))
+        plain["earlier"] = tuple(Planned(tuple(lost), _pairs(pairs)) for lost, pairs in plain.get("earlier", ()))
         plain["headers"] = tuple((name, value) for name, value in plain["headers"])
         return cls(**plain)
+
+
+def _pairs(plain: Sequence[Sequence[Any]]) -> tuple[tuple[str, int], ...]:
+    return tuple((node, digest) for node, digest in plain)
 
 
 class TaskProgress(NamedTuple):
@@ -98,13 +137,13 @@ class TaskProgress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShareStatus:
-    """One target's figures of one job; all counts are of tasks.
+    """One target's figures of one share; all counts are of tasks.
 
     `finished` includes `skipped`; at the end `finished + errors == scheduled`. `all_dispatched` when nothing is left
     to expand. `finished_ns` is 0 while anything is still to do.
     """
 
-    job_id: str
+    share_id: str
     scheduled: int
     finished: int
     skipped: int

@@ -5,14 +5,17 @@ What the parts do is left to them; `python -m proxy` runs this.
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import contextlib
+from functools import partial
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from common import clock, web
 from common.clustermap import PROXY, Node
-from common.errors import HaulError, InvalidRequest
+from common.errors import Fenced, HaulError, InvalidRequest, PeerError
+from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
 from common.metastore.base import MetaStore
 from common.metastore.embedded import EmbeddedStore
@@ -20,6 +23,7 @@ from common.nodeclient import NodeClient
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
 from proxy.api import downloads as download_api
+from proxy.api import members as member_api
 from proxy.api.answers import ErrorResponse, collapse, unmatched
 from proxy.api.intra import PREFIX as INTRA_PREFIX
 from proxy.api.intra import IntraApi
@@ -28,15 +32,23 @@ from proxy.api.openapi import DocumentedApi
 from proxy.buckets import PREFIX as BUCKETS_PREFIX
 from proxy.buckets import Buckets
 from proxy.config import ProxyConfig
+from proxy.downloads.assigning import Assigner
+from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
 from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.reassigning import Reassigning
 from proxy.downloads.reports import Reports
 from proxy.downloads.service import Downloads
+from proxy.housekeeping import Housekeeping
+from proxy.leadership import Leadership
 from proxy.listing import Listing
 from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.watching import follow
+
+_STILL_PART = 2 / 3
+_HOLDINGS_SECONDS = 5.0
 
 
 class ProxyNode:
@@ -49,17 +61,30 @@ class ProxyNode:
         self._client = NodeClient()
         self._store = store if store is not None else EmbeddedStore(config.meta_store_path)
         peers = Peers(self._client)
-        own = Node(config.id, PROXY, config.public_url, incarnation=secrets.randbits(53))
+        self.ended: asyncio.Future[HaulError]
+        """Has the reason when this proxy must stop by itself; there from `start` on."""
+        identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
+        own = Node(config.id, PROXY, config.public_url, incarnation=identity.incarnation(), data_id=identity.data_id)
         self._membership = Membership(own, self._store, peers, self._scope, config.keep_alive_seconds)
+        self._leadership = Leadership(config.id, self._store, self._membership.ttl_seconds)
         self._buckets = Buckets(self._store, self._membership, peers)
         self._jobs = JobStore(self._store)
         control = Control(self._jobs, self._membership, peers, self._scope)
-        self._downloads = Downloads(
-            self._jobs, self._buckets, self._membership, peers, self._scope, control, config.decision_grace_seconds
-        )
+        claims = Claims(self._jobs, config.decision_grace_seconds)
+        self._downloads = Downloads(self._jobs, self._buckets, self._membership, peers, self._scope, control, claims)
         self._listing = Listing(self._membership, peers)
         self._redirects = ObjectRedirects(self._buckets, self._membership)
-        self._intra = IntraApi(self._membership, self._buckets, self._downloads, control)
+        # Before it could be given up: its lease must have ended, and the grace time, too.
+        still_after_seconds = (self._membership.ttl_seconds + config.failover_grace_seconds) * _STILL_PART
+        self._intra = IntraApi(self._membership, self._buckets, self._downloads, control, claims, still_after_seconds)
+        reassigning = Reassigning(self._jobs, self._membership, peers, Assigner(peers), control, self._scope)
+        self._housekeeping = Housekeeping(
+            self._leadership,
+            self._membership,
+            config.failover_grace_seconds,
+            chores=(reassigning.look_after, lambda _: control.settle_absent()),
+            is_empty=partial(_is_empty, peers),
+        )
         self._api = self._build_api(Reports(self._jobs, self._membership, peers))
         self.application = web.guarded(self._dispatch, self._name)
 
@@ -67,8 +92,12 @@ class ProxyNode:
         """Open the store, take up its state, join the cluster."""
         if isinstance(self._store, EmbeddedStore):
             self._config.meta_store_path.parent.mkdir(parents=True, exist_ok=True)
+        self.ended = asyncio.get_running_loop().create_future()
         await self._store.start()
         await self._membership.start()
+        self._scope.start("membership keep-alive", self._stay_joined())
+        self._scope.start("leadership", self._leadership.run())
+        self._scope.start("housekeeping", self._housekeeping.run())
         await self._buckets.refresh()
         self._scope.start("buckets", follow(self._store, BUCKETS_PREFIX, self._buckets.on_event))
         self._scope.start("jobs", follow(self._store, JOBS_PREFIX, self._jobs.on_event))
@@ -76,9 +105,17 @@ class ProxyNode:
     async def stop(self) -> None:
         """Stop the background work, leave the cluster, close."""
         await self._scope.close()
+        with contextlib.suppress(PeerError):
+            await self._leadership.resign()
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+
+    async def _stay_joined(self) -> None:
+        try:
+            await self._membership.keep_alive()
+        except Fenced as error:
+            self.ended.set_result(error)
 
     def _build_api(self, reports: Reports) -> DocumentedApi:
         identity = cluster_api.Identity(self._config.id, self._config.cluster_id, clock.monotonic())
@@ -90,8 +127,9 @@ class ProxyNode:
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
         api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._listing)))
-        routes = cluster_api.ClusterRoutes(identity, self._membership, self._buckets, self._downloads)
+        routes = cluster_api.ClusterRoutes(identity, self._membership, self._leadership, self._buckets, self._downloads)
         api.include_router(cluster_api.router(routes))
+        api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))
 
         async def on_error(_: Request, error: Exception) -> Response:
             known = error if isinstance(error, HaulError) else HaulError(f"internal error ({type(error).__name__})")
@@ -113,6 +151,12 @@ class ProxyNode:
             await self._intra(scope, receive, send)
         else:
             await self._api({**scope, "path": _api_path(scope)}, receive, send)
+
+
+async def _is_empty(peers: Peers, node: Node) -> bool:
+    """Whether a target has neither objects nor shares of jobs left."""
+    holdings = await peers.call(node, "/intra/v1/holdings", None, _HOLDINGS_SECONDS)
+    return bool(holdings["is_empty"]) and not holdings["shares"]
 
 
 def _api_path(scope: web.Scope) -> str:

@@ -25,6 +25,12 @@ class ProxyConfig(NodeSettings):
     decision_grace_seconds: float = Field(
         5.0, ge=0, description="How long a target's share lies unstarted, at least, before an unknown job is given up."
     )
+    failover_grace_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long a node may be offline before it leaves the cluster map and its part of running jobs is "
+        "given to others.",
+    )
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest body of a download request.")
 
     @field_validator("meta_store")

@@ -1,40 +1,51 @@
 """Who belongs to the cluster and who is alive: nodes join here, keep their leases alive, and the map follows.
 
 Two things are kept apart: the cluster map says who is a member, and placement follows from it, so that a missed
-keep-alive changes nothing in it; a lease says who is alive. What is done about a dead node is left to others.
+keep-alive changes nothing in it; a lease says who is alive. What is done about a node that stays silent is left to
+`housekeeping`. Each node's data directory and latest start are remembered for good (`identities/`), so that a second
+process, or a copy of a data directory, is never taken for the node.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgpack
 import structlog
 
 from common import clock
 from common.clustermap import ClusterMap, Node
-from common.errors import PeerError, Unavailable
+from common.errors import Fenced, HaulError, PeerError, Unavailable
+from common.identity import start_of
 from common.lifecycle import TaskScope
 from common.metastore.base import (
     ABSENT,
+    Compare,
+    Delete,
     DeleteEvent,
     Event,
+    KeyValue,
     LeaseLost,
     MetaStore,
+    Put,
     PutEvent,
     Resync,
-    compare_and_set,
     delete,
-    put,
 )
+from proxy.leadership import check_guard
 from proxy.peers import Peers
 from proxy.watching import follow
 
 MAP_KEY = "cluster/map"
 NODES_PREFIX = "nodes/"
+_IDENTITIES_PREFIX = "identities/"
 _PUSH_SECONDS = 2.0
+_PROBE_SECONDS = 2.0
+_STORE_SECONDS = 3.0
+"""A node that reports is answered before it gives up waiting; that the store is away is an answer, too."""
 _ATTEMPTS = 50
 _MISSED_KEEP_ALIVES = 3
 _log = structlog.get_logger("proxy.membership")
@@ -59,6 +70,7 @@ class Membership:
         self._keep_alive_seconds = keep_alive_seconds
         self._map = ClusterMap()
         self._online: set[str] = set()
+        self.ttl_seconds = keep_alive_seconds * _MISSED_KEEP_ALIVES + 1.0
 
     def __repr__(self) -> str:
         return f"<Membership {self._own.id}, map v{self._map.version}, online {sorted(self._online)}>"
@@ -85,39 +97,51 @@ class Membership:
         """The targets that are alive."""
         return [node for node in self._map.targets if node.id in self._online]
 
-    def primary_id(self) -> str:
-        """The proxy that clients may rely on: the first living one."""
+    def first_online_proxy(self) -> str:
+        """A living proxy, the same one wherever this is asked; this one when no other is known."""
         return next((node.id for node in self._map.proxies if node.id in self._online), self._own.id)
 
     async def start(self) -> None:
-        """Read the map, join it, and keep following; raises Unavailable when the store does."""
-        for item in (await self._store.list(NODES_PREFIX)).items:
-            self._online.add(item.key.removeprefix(NODES_PREFIX))
+        """Read the map, join it, and keep following; raises Fenced, and Unavailable when the store does."""
+        await self.refresh_online()
         await self.join(self._own)
-        self._scope.start("membership keep-alive", self._keep_alive())
         self._scope.start("membership map", follow(self._store, MAP_KEY, self._on_map_event))
         self._scope.start("membership nodes", follow(self._store, NODES_PREFIX, self._on_node_event))
 
     async def stop(self) -> None:
         """Say that this proxy is gone, instead of letting others wait for its lease to expire."""
         try:
-            await delete(self._store, NODES_PREFIX + self._own.id)
+            await self.leave(self._own)
         except PeerError as error:
             _log.warning("membership.leave_failed", error=error.message)
 
+    async def keep_alive(self) -> None:
+        """Keep this proxy's own lease alive for ever; raises Fenced when it is not the node any more."""
+        while True:
+            await asyncio.sleep(self._keep_alive_seconds)
+            try:
+                await self.join(self._own)
+            except Fenced:
+                raise
+            except PeerError as error:
+                _log.warning("membership.keep_alive_failed", error=error.message)
+
     async def join(self, node: Node) -> None:
-        """A node says that it is alive: its lease starts anew, and the map takes it up when it is new or changed."""
+        """A node says that it is alive: its lease starts anew, and the map takes it up when it is new or changed.
+
+        Raises Fenced when that id is another process's, or the data directory is not the node's any more; Unavailable.
+        """
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self._join(node)
+        except TimeoutError:
+            raise Unavailable("the meta store does not answer", maybe_applied=True) from None
+
+    async def leave(self, node: Node) -> None:
+        """A node ends: it is not alive any more, and stays a member. Raises Unavailable."""
         item = await self._store.get(NODES_PREFIX + node.id)
-        alive = False
-        if item is not None and item.lease_id and Node.from_wire(msgpack.unpackb(item.value)) == node:
-            alive = await self._renew(item.lease_id)
-        if not alive:
-            lease = await self._store.grant(self._keep_alive_seconds * _MISSED_KEEP_ALIVES + 1.0)
-            await put(self._store, NODES_PREFIX + node.id, msgpack.packb(node.to_wire()), lease.id)
-            _log.info("membership.node_online", node=node.id, role=node.role, url=node.url)
-        self._online.add(node.id)
-        if self._map.get(node.id) != node:
-            await self._change_map(lambda current: current.with_node(node))
+        if item is not None and _unpack_node(item).incarnation == node.incarnation:
+            await self._store.transaction((_unchanged(item.key, item),), (Delete(item.key),))
 
     async def refresh_map(self) -> ClusterMap:
         """Read the map anew; raises Unavailable."""
@@ -126,22 +150,108 @@ class Membership:
             self._take_map(item.value)
         return self._map
 
-    async def _renew(self, lease_id: int) -> bool:
+    async def refresh_online(self) -> None:
+        """Look anew who is alive; raises Unavailable."""
+        listing = await self._store.list(NODES_PREFIX)
+        self._online = {item.key.removeprefix(NODES_PREFIX) for item in listing.items}
+
+    async def remove(self, node_id: str, guard: Compare, *, is_final: bool = False) -> None:
+        """Take a node out of the map; `is_final`: its data directory may not come back. For the leader only.
+
+        Raises Fenced when the guard does not hold, Unavailable.
+        """
+        if is_final:
+            identity = await self._store.get(_IDENTITIES_PREFIX + node_id)
+            plain = msgpack.unpackb(identity.value) if identity is not None else {}
+            left = msgpack.packb({**plain, "has_left": True})
+            put = Put(_IDENTITIES_PREFIX + node_id, left)
+            check_guard(await self._store.transaction((guard,), (put,)), guard)
+            await delete(self._store, NODES_PREFIX + node_id)
+        await self._change_map(lambda current: current.without_node(node_id), guard)
+
+    async def set_flags(self, node_id: str, flags: int) -> ClusterMap:
+        """Mark a member (maintenance, decommission) or take the marks away; raises Unavailable."""
+
+        def change(current: ClusterMap) -> ClusterMap:
+            node = current.get(node_id)
+            return current if node is None else current.with_node(replace(node, flags=flags))
+
+        await self._change_map(change)
+        return self._map
+
+    async def change_map(self, change: Callable[[ClusterMap], ClusterMap], guard: Compare) -> None:
+        """Change the map as the leader; raises Fenced when the guard does not hold, Unavailable."""
+        await self._change_map(change, guard)
+
+    async def _join(self, node: Node) -> None:
+        for _ in range(_ATTEMPTS):
+            item = await self._store.get(NODES_PREFIX + node.id)
+            known = _unpack_node(item) if item is not None else None
+            if item is not None and known == node and await self._renew(item.lease_id):
+                break
+            if await self._register(node, item, known):
+                _log.info("membership.node_online", node=node.id, role=node.role, url=node.url)
+                break
+        self._online.add(node.id)
+        member = self._map.get(node.id)
+        if member is None or replace(node, flags=member.flags) != member:
+            await self._change_map(lambda current: _with_member(current, node))
+
+    async def _register(self, node: Node, item: KeyValue | None, known: Node | None) -> bool:
+        """Give a node a lease; False when somebody has changed its record meanwhile. Raises Fenced."""
+        identity = await self._store.get(_IDENTITIES_PREFIX + node.id)
+        if known is None or known.incarnation != node.incarnation:
+            await self._check_identity(node, known, msgpack.unpackb(identity.value) if identity is not None else {})
+        lease = await self._store.grant(self.ttl_seconds)
+        node_key, identity_key = NODES_PREFIX + node.id, _IDENTITIES_PREFIX + node.id
+        now_used = {"data_id": node.data_id, "incarnation": node.incarnation}
+        result = await self._store.transaction(
+            (_unchanged(node_key, item), _unchanged(identity_key, identity)),
+            (
+                Put(node_key, msgpack.packb(node.to_wire()), lease.id),
+                Put(identity_key, msgpack.packb(now_used)),
+            ),
+        )
+        if not result.succeeded:
+            await self._store.revoke(lease.id)
+        return result.succeeded
+
+    async def _check_identity(self, node: Node, known: Node | None, used: Mapping[str, Any]) -> None:
+        """Raise Fenced unless this process may be the node from now on."""
+        if used.get("data_id") == node.data_id:
+            if used.get("has_left"):
+                raise Fenced(
+                    f"{node.role} {node.id} has been decommissioned: start it with an empty data directory to add it"
+                )
+            latest = int(used["incarnation"])
+            if node.incarnation != latest and start_of(node.incarnation) <= start_of(latest):
+                raise Fenced(
+                    f"the data directory of {node.role} {node.id} is an old copy: a later state of it has been in use "
+                    "since; go on with that one"
+                )
+        if known is not None and known.url != node.url and await self._still_runs(known):
+            raise Fenced(
+                f"{node.role} {node.id} runs at {known.url} already, and {node.url} is a second one: "
+                "every node needs its own id and data directory"
+            )
+
+    async def _still_runs(self, node: Node) -> bool:
+        try:
+            answer = await self._peers.call(node, "/intra/v1/identity", None, _PROBE_SECONDS)
+        except HaulError:
+            return False
+        return bool(answer["incarnation"] == node.incarnation)
+
+    async def _renew(self, lease_id: int | None) -> bool:
+        if lease_id is None:
+            return False
         try:
             await self._store.keep_alive(lease_id)
         except LeaseLost:
             return False
         return True
 
-    async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(self._keep_alive_seconds)
-            try:
-                await self.join(self._own)
-            except PeerError as error:
-                _log.warning("membership.keep_alive_failed", error=error.message)
-
-    async def _change_map(self, change: Callable[[ClusterMap], ClusterMap]) -> None:
+    async def _change_map(self, change: Callable[[ClusterMap], ClusterMap], guard: Compare | None = None) -> None:
         for _ in range(_ATTEMPTS):
             item = await self._store.get(MAP_KEY)
             current = _unpack(item.value) if item else ClusterMap(created_ns=clock.unix_ns())
@@ -149,12 +259,14 @@ class Membership:
             if changed is current:
                 self._take(current)
                 return
-            revision = item.mod_revision if item else ABSENT
-            result = await compare_and_set(self._store, MAP_KEY, revision, msgpack.packb(changed.to_wire()))
+            compares = (_unchanged(MAP_KEY, item), *((guard,) if guard else ()))
+            result = await self._store.transaction(compares, (Put(MAP_KEY, msgpack.packb(changed.to_wire())),))
             if result.succeeded:
                 self._take(changed)
                 self._scope.start("push cluster map", self._push(changed))
                 return
+            if guard is not None:
+                check_guard(result, guard)
         raise Unavailable("the cluster map is changing too fast; try again")
 
     async def _push(self, cluster_map: ClusterMap) -> None:
@@ -187,6 +299,20 @@ class Membership:
     def _take(self, cluster_map: ClusterMap) -> None:
         if cluster_map.version > self._map.version:
             self._map = cluster_map
+
+
+def _unchanged(key: str, item: KeyValue | None) -> Compare:
+    return Compare(key, ABSENT if item is None else item.mod_revision)
+
+
+def _with_member(current: ClusterMap, node: Node) -> ClusterMap:
+    """The marks that an operator gave a member outlive its process."""
+    member = current.get(node.id)
+    return current.with_node(node if member is None else replace(node, flags=member.flags))
+
+
+def _unpack_node(item: KeyValue) -> Node:
+    return Node.from_wire(msgpack.unpackb(item.value))
 
 
 def _unpack(value: bytes) -> ClusterMap:

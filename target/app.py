@@ -6,20 +6,21 @@ What the parts do is left to them; `python -m target` runs this.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Any
 
 from common import web
 from common.clustermap import TARGET, Node
-from common.errors import InvalidRequest
+from common.epochs import EpochGate
+from common.errors import Fenced, HaulError, InvalidRequest
+from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
 from common.names import Bucket
 from common.nodeclient import NodeClient
 from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
-from target.api.intra import IntraApi
+from target.api.intra import IntraApi, Parts
 from target.api.node import NodeApi
 from target.api.objects import ObjectsApi
 from target.carriers.nursery import Nursery
@@ -27,6 +28,7 @@ from target.config import TargetConfig
 from target.downloads.breaker import BreakerSettings
 from target.downloads.budgets import Budgets
 from target.downloads.concurrency import ConcurrencySettings
+from target.downloads.copies import Copies
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane
@@ -49,9 +51,13 @@ class TargetNode:
     """One target: storage, lanes, journal, membership and its HTTP surface; `nursery` is stopped by who made it."""
 
     def __init__(self, config: TargetConfig, nursery: Nursery) -> None:
+        self.ended: asyncio.Future[HaulError]
+        """Has the reason when this target must stop by itself; there from `start` on."""
         self._name = f"t[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
+        identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
+        self._epochs = EpochGate(config.data_dir / "epoch.json")
         self._store = Store(
             config.mountpaths,
             config.cluster_id,
@@ -64,14 +70,17 @@ class TargetNode:
             config.id,
             TARGET,
             config.public_url,
-            incarnation=secrets.randbits(53),
+            incarnation=identity.incarnation(),
             mountpaths=tuple(str(path) for path in config.mountpaths),
+            data_id=identity.data_id,
         )
         self._survey_guard = EgressGuard([ip_network(cidr) for cidr in config.allow_origins])
         story = Story(self._journal)
         self._budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
         self._downloads = self._build_downloads(config, nursery, story, self._budgets)
-        self._membership = Membership(node, config.proxies, self._client, self._store, self._deny_endpoints)
+        self._membership = Membership(
+            node, config.proxies, self._client, self._store, self._deny_endpoints, config.report_seconds
+        )
         surveyor = Surveyor(
             config.id,
             lambda bucket, name: self._store.head(bucket, name)[0],
@@ -79,7 +88,20 @@ class TargetNode:
             TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
         )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
-        self._intra = IntraApi(self._downloads, story, ledger, self._budgets, surveyor, self._store, self._membership)
+        self._copies = Copies(self._journal)
+        self._intra = IntraApi(
+            Parts(
+                downloads=self._downloads,
+                stories=story,
+                ledgers=ledger,
+                budgets=self._budgets,
+                surveyor=surveyor,
+                copies=self._copies,
+                store=self._store,
+                membership=self._membership,
+                epochs=self._epochs,
+            )
+        )
         self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
@@ -95,6 +117,7 @@ class TargetNode:
             ca_file=str(config.ca_file or ""),
             known_hosts_file=str(config.known_hosts_file or ""),
             host_leases=budgets.of_hosts,
+            may_work=lambda: self._membership.may_work,
         )
         lanes = [
             Lane(number, mountpath, nursery, scheduler, recorder, settings)
@@ -138,15 +161,24 @@ class TargetNode:
 
     async def start(self) -> None:
         """Check the disks, replay the journal, join the cluster."""
+        self.ended = asyncio.get_running_loop().create_future()
+        self._epochs.start()
         await asyncio.to_thread(self._store.start)
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._budgets.start()
-        self._scope.start("membership", self._membership.run(self._downloads))
+        self._scope.start("membership", self._stay_joined())
+
+    async def _stay_joined(self) -> None:
+        try:
+            await self._membership.run(self._downloads, self._copies)
+        except Fenced as error:
+            self.ended.set_result(error)
 
     async def stop(self) -> None:
-        """Stop reporting, park the downloads, flush and close."""
+        """Stop reporting, park the downloads, leave, flush and close."""
         await self._scope.close()
         await self._downloads.stop()
+        await self._membership.leave()
         await asyncio.to_thread(self._store.stop)
         await asyncio.to_thread(self._journal.stop)
         await self._client.close()

@@ -26,6 +26,7 @@ class TargetConfig(NodeSettings):
     data_dir: Path = Field(description="Journal and lock of this target.")
     mountpaths: tuple[Path, ...] = Field(min_length=1, description="Directories, one per disk, that hold the objects.")
     proxies: tuple[str, ...] = Field(min_length=1, description="URLs of the cluster's proxies.")
+    report_seconds: float = Field(2.0, gt=0, description="How often this target reports to a proxy.")
     allow_origins: tuple[str, ...] = Field((), description="CIDR blocks that downloads may reach besides public ones.")
     durability: Literal["power-loss", "process"] = Field(
         "power-loss", description="What a finished object survives: a loss of power, or only of the process."

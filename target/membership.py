@@ -1,6 +1,8 @@
 """A target's place in the cluster: it reports to a proxy every few seconds and takes over what it is told in return.
 
-Who is a member, and what follows from silence, is decided by the proxies.
+Who is a member, and what follows from silence, is decided by the proxies. A target that no proxy has answered for a
+while holds still (`may_work`): its tasks may be others' by now, and it asks which are before it goes on. That the
+meta store is away is an answer, too: nobody is given up as long as it is.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from common.clock import boottime
 from common.clustermap import ClusterMap, Node
-from common.errors import HaulError, NotOwner, PeerError, Unavailable
+from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
 from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError
+from target.downloads.copies import Copies
 from target.downloads.service import Downloads
 from target.storage.store import Store
 
 INTERVAL_SECONDS = 2.0
 _CALL_TIMEOUT_SECONDS = 5.0
 _TARGET_TIMEOUT_SECONDS = 1.0
+_CHECK_SECONDS = 10.0
+"""How often it asks whether what it holds is still its own, though nothing makes it doubt that."""
 _log = structlog.get_logger("target.membership")
 
 
@@ -36,33 +42,85 @@ class Membership:
         client: NodeClient,
         store: Store,
         deny_endpoints: Callable[[Iterable[tuple[str, int]]], None],
+        interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._node = node
         self._proxies = list(proxies)
         self._client = client
         self._store = store
         self._deny_endpoints = deny_endpoints
+        self._interval_seconds = interval_seconds
         self._swept = False
+        self._heard_at = float("-inf")
+        self._checked_at = float("-inf")
+        self._still_after_seconds = float("inf")
+        self._is_checked = False
         self.cluster_map = ClusterMap()
         self.is_ready = False
 
-    async def run(self, downloads: Downloads) -> None:
-        """Report for ever; a proxy that does not answer is followed by the next one."""
+    @property
+    def node(self) -> Node:
+        """This target."""
+        return self._node
+
+    @property
+    def may_work(self) -> bool:
+        """Whether what this target holds is surely still its own, so that it may begin to fetch it."""
+        return self._is_checked and boottime() - self._heard_at < self._still_after_seconds
+
+    async def run(self, downloads: Downloads, copies: Copies) -> None:
+        """Report for ever; a proxy that does not answer is followed by the next one. Raises Fenced: it must end."""
         while True:
             try:
-                await self.report_once()
-                await self._settle_undecided(downloads)
+                await self._turn(downloads, copies)
+            except Fenced:
+                raise
             except HaulError as error:
                 _log.warning("membership.not_reported", error=error.message)
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(self._interval_seconds)
+
+    async def _turn(self, downloads: Downloads, copies: Copies) -> None:
+        could_work = self.may_work
+        if not could_work:
+            self._is_checked = False
+        await self.report_once()
+        if not self._is_checked or boottime() - self._checked_at >= _CHECK_SECONDS:
+            await self._check(downloads, copies)
+        if not could_work:
+            downloads.wake()
+        await self._settle_undecided(downloads)
 
     async def report_once(self) -> None:
-        """One report to one proxy; raises PeerError when no proxy answers."""
-        body = {"node": self._node.to_wire(), "mountpaths": self._store.describe()}
-        answer = await self._ask_any("/intra/v1/nodes", body)
+        """One report to one proxy; raises PeerError when no proxy answers, Fenced when this is not the node any more.
+
+        The meta store being away is counted as heard, and raised as the proxy's error.
+        """
+        body = {
+            "node": self._node.to_wire(),
+            "mountpaths": self._store.describe(),
+            "map_version": self.cluster_map.version,
+        }
+        asked_at = boottime()
+        try:
+            answer = await self._ask_any("/intra/v1/nodes", body)
+        except RemoteError as error:
+            if error.code == Fenced.code:
+                raise Fenced(error.message) from None
+            if error.status == Unavailable.status:
+                self._heard_at = asked_at
+            raise
+        self._heard_at = asked_at
+        self._still_after_seconds = float(answer.get("still_after_seconds", "inf"))
         self.apply_cluster_map(answer["clustermap"])
         await self.apply_buckets(answer["buckets"])
         self.is_ready = True
+
+    async def leave(self) -> None:
+        """Say that this target ends, instead of letting others wait for its lease to expire; a failure is logged."""
+        try:
+            await self._ask_any("/intra/v1/nodes/leave", {"node": self._node.to_wire()})
+        except HaulError as error:
+            _log.warning("membership.leave_failed", error=error.message)
 
     def check_owned(self, bucket: Bucket, name: str) -> None:
         """Raise NotOwner unless the cluster map gives the object to this target; Unavailable before there is a map."""
@@ -99,34 +157,52 @@ class Membership:
             raise Unavailable(f"target {target_id} is not in the cluster map")
         return await self._client.call(node.url, path, body, timeout_seconds=_TARGET_TIMEOUT_SECONDS)
 
-    async def announce_end(self, job_id: str) -> None:
+    async def announce_end(self, share_id: str) -> None:
         """Hint to a proxy that this target's share of a job has ended; a lost hint costs nothing but time."""
         try:
-            await self._ask_any(f"/intra/v1/shares/{job_id}/finished", {"target": self._node.id})
+            await self._ask_any(f"/intra/v1/shares/{share_id}/finished", {"target": self._node.id})
         except HaulError as error:
-            _log.warning("membership.end_not_announced", job=job_id, error=error.message)
+            _log.warning("membership.end_not_announced", share=share_id, error=error.message)
+
+    async def _check(self, downloads: Downloads, copies: Copies) -> None:
+        """Ask which of the shares and copies here are still wanted here, and let go of the others."""
+        shares, kept = downloads.running(), await copies.kept()
+        if shares or kept:
+            body = {"target": self._node.id, "shares": shares, "copies": kept}
+            answer = await self._ask_any("/intra/v1/shares/check", body)
+            if answer["shares"]:
+                _log.warning("membership.shares_given_up", shares=answer["shares"])
+            await downloads.give_up(answer["shares"])
+            await copies.forget((share_id, holder) for share_id, holder in answer["copies"])
+        self._is_checked = True
+        self._checked_at = boottime()
 
     async def _settle_undecided(self, downloads: Downloads) -> None:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""
-        for job_id in downloads.undecided():
+        for share_id in downloads.undecided():
             try:
-                answer = await self._ask_any(f"/intra/v1/jobs/{job_id}/decision", {"target": self._node.id})
+                answer = await self._ask_any(f"/intra/v1/jobs/{share_id}/decision", {"target": self._node.id})
             except RemoteError as error:
-                _log.info("membership.undecided", job=job_id, answer=error.message)
+                _log.info("membership.undecided", share=share_id, answer=error.message)
                 continue
             if answer["decision"] == "start":
-                await downloads.start_share(job_id)
+                await downloads.start_share(share_id)
             else:
-                await downloads.drop(job_id)
+                await downloads.drop(share_id)
 
     async def _ask_any(self, path: str, body: object) -> Any:
-        last: PeerError = Unavailable("no proxy is configured")
+        """The first proxy's answer; raises RemoteError when the meta store is away for all that answer, PeerError."""
+        last: HaulError = Unavailable("no proxy is configured")
         for _ in range(len(self._proxies)):
             try:
                 return await self._client.call(self._proxies[0], path, body, timeout_seconds=_CALL_TIMEOUT_SECONDS)
-            except PeerError as error:
+            except RemoteError as error:
+                if error.status != Unavailable.status:
+                    raise
                 last = error
-                self._proxies.append(self._proxies.pop(0))
+            except PeerError as error:
+                last = last if isinstance(last, RemoteError) else error
+            self._proxies.append(self._proxies.pop(0))
         raise last
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 
 from common import clock
-from common.errors import InvalidRequest, JobNotFound, RequestError, Unavailable
+from common.errors import InvalidRequest, JobNotFound, NodeNotFound, Unavailable
 from common.web import RETRY_AFTER_SECONDS
 from proxy.api.answers import body_of, is_true, json_response, query_parameters, raw_response
 from proxy.api.clusterconfig import cluster_config
@@ -22,6 +22,7 @@ from proxy.buckets import Buckets
 from proxy.downloads.requests import StatusQuery
 from proxy.downloads.service import Downloads
 from proxy.jsonbody import decode_object, string
+from proxy.leadership import Leadership
 from proxy.membership import Membership
 
 _VERSION = "5.0.0"
@@ -29,13 +30,6 @@ _VERSION = "5.0.0"
 _TEXT = "text/plain; charset=utf-8"
 _CLUSTER_AND_NODE_STARTED = 6
 _QUERY = "query message"
-
-
-class NotFound(RequestError):
-    """A node or a job that does not exist."""
-
-    code = "ErrNotFound"
-    status = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +44,17 @@ class Identity:
 class ClusterRoutes:
     """The handlers behind the routes."""
 
-    def __init__(self, identity: Identity, membership: Membership, buckets: Buckets, downloads: Downloads) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        membership: Membership,
+        leadership: Leadership,
+        buckets: Buckets,
+        downloads: Downloads,
+    ) -> None:
         self._identity = identity
         self._membership = membership
+        self._leadership = leadership
         self._buckets = buckets
         self._downloads = downloads
 
@@ -104,7 +106,7 @@ class ClusterRoutes:
             return await self.daemon(request)
         node = self._membership.map.get(node_id)
         if node is None:
-            raise NotFound(f'node "{node_id}" does not exist')
+            raise NodeNotFound(node_id)
         if not self._membership.is_online(node_id):
             raise Unavailable(f'node "{node_id}" is offline')
         query = request.url.query
@@ -173,10 +175,15 @@ class ClusterRoutes:
         return json_response([f"download[{job['id']}]" for job in running])
 
     def _smap(self) -> dict[str, Any]:
-        return self._membership.map.to_smap(self._membership.primary_id(), self._identity.cluster_id)
+        return self._membership.map.to_smap(self._primary_id(), self._identity.cluster_id)
+
+    def _primary_id(self) -> str:
+        """The proxy that clients may rely on: the leader, as far as it is known to live."""
+        leader_id = self._leadership.leader_id
+        return leader_id if self._membership.is_online(leader_id) else self._membership.first_online_proxy()
 
     def _primary_url(self) -> str:
-        primary = self._membership.map.get(self._membership.primary_id()) or self._membership.own
+        primary = self._membership.map.get(self._primary_id()) or self._membership.own
         return primary.client_url
 
     def _cluster_config(self) -> dict[str, Any]:
@@ -197,7 +204,7 @@ class ClusterRoutes:
     def _node_state(self) -> dict[str, Any]:
         url = self._primary_url()
         cluster_id = self._identity.cluster_id
-        primary = {"pub_url": url, "control_url": url, "id": self._membership.primary_id()}
+        primary = {"pub_url": url, "control_url": url, "id": self._primary_id()}
         return {
             "smap": {"Primary": primary, "uuid": cluster_id, "version": str(self._membership.map.version)},
             "bmd": {"uuid": cluster_id, "version": str(self._buckets.table.version)},

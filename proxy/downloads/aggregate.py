@@ -17,27 +17,33 @@ from proxy.downloads.records import Figures, JobRecord
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is known of a job's shares: `shares` by target id, `stale` those whose figures are not of now.
+    """What is known of a job's shares: `shares` by (share id, target id), `stale` those whose figures are not of now.
 
-    A target is stale when it did not answer or does not know the job; it may then be missing from `shares`.
+    A share is stale when its target did not answer or does not know it; it may then be missing from `shares`.
     """
 
-    shares: Mapping[str, ShareStatus]
-    stale: Sequence[str] = ()
+    shares: Mapping[tuple[str, str], ShareStatus]
+    stale: Sequence[tuple[str, str]] = ()
+
+    @property
+    def stale_targets(self) -> list[str]:
+        """The targets of what is stale."""
+        return sorted({target for _, target in self.stale})
 
 
 def merge(record: JobRecord, answers: Answers) -> Figures:
-    """The job's figures over all its targets.
+    """The job's figures over all its shares.
 
     A job has finished when all its shares have. A stale share that had not finished is unfinished, except in an aborted
     job: its target will hear of the abort before it does anything else.
     """
     if record.summary is not None:
         return record.summary
-    shares = [answers.shares[target] for target in record.targets if target in answers.shares]
-    ended = {target for target, share in answers.shares.items() if share.finished_ns}
+    expected = record.shares
+    shares = [answers.shares[key] for key in expected if key in answers.shares]
+    ended = {key for key, share in answers.shares.items() if share.finished_ns}
     lost = set(answers.stale) - ended
-    unfinished = not ended.union(lost if record.aborted_ns else ()).issuperset(record.targets)
+    unfinished = not ended.union(lost if record.aborted_ns else ()).issuperset(expected)
     starts = [share.started_ns for share in shares if share.started_ns]
     ends = [share.finished_ns for share in shares]
     return Figures(
@@ -46,7 +52,7 @@ def merge(record: JobRecord, answers: Answers) -> Figures:
         skipped=sum(share.skipped for share in shares),
         errors=sum(share.errors for share in shares),
         bytes=sum(share.bytes for share in shares),
-        all_dispatched=len(shares) == len(record.targets) and all(share.all_dispatched for share in shares),
+        all_dispatched=len(shares) == len(expected) and all(share.all_dispatched for share in shares),
         aborted=bool(record.aborted_ns) or any(share.aborted for share in shares),
         started_ns=min(starts, default=record.created_ns),
         finished_ns=0 if unfinished else max(*ends, record.created_ns, record.aborted_ns if lost else 0),

@@ -5,6 +5,7 @@ What a change makes of a record is decided in `proxy.downloads.records`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -38,6 +39,18 @@ class Control:
             await self._tell(record, record.pending)
         return record
 
+    async def settle_job(self, record: JobRecord) -> None:
+        """Tell all targets of a job what they have missed."""
+        if record.pending:
+            await self._tell(record, record.pending)
+
+    async def settle_absent(self) -> None:
+        """Wait no more for targets that have left the map: coming back, they ask. Raises HaulError."""
+        for record in self._jobs.unsettled():
+            absent = [target for target in record.pending if self._membership.map.get(target) is None]
+            if absent:
+                await self._tell(await self._jobs.update(record.id, lambda current: current), absent)
+
     def settle(self, target_id: str) -> None:
         """A target is here: tell it what it has missed."""
         waiting = self._jobs.pending_for(target_id)
@@ -58,15 +71,27 @@ class Control:
 
     async def _tell(self, record: JobRecord, target_ids: Sequence[str]) -> None:
         """Tell targets of a job's latest change, and note in the record who knows."""
-        nodes = [node for target in target_ids if (node := self._membership.map.get(target)) is not None]
+        # One that has left the map asks, when it comes back, what of its shares is still its own.
         told = {target for target in target_ids if self._membership.map.get(target) is None}
-        path = f"/intra/v1/shares/{record.id}/"
-        for action in record.actions:
-            answers, errors = await self._peers.call_each(dict.fromkeys(nodes), path + action, _TELL_SECONDS)
-            nodes = [node for node in nodes if node.id in answers]
-            for target, error in errors.items():
-                _log.warning("downloads.not_told", job=record.id, target=target, action=action, error=error.message)
-        told.update(node.id for node in nodes)
+        share_ids = {share_id for share_id, _ in record.shares}
+        missed = set[str]().union(
+            *await asyncio.gather(*(self._tell_share(record, share_id, target_ids) for share_id in share_ids))
+        )
+        told.update(target for target in target_ids if target not in missed)
         record = await self._jobs.update(record.id, lambda current: current.told(told, record.change))
         if record.gone and not record.pending:
             await self._jobs.forget(record)
+
+    async def _tell_share(self, record: JobRecord, share_id: str, target_ids: Sequence[str]) -> set[str]:
+        """Tell the targets that hold a share; returns those that could not be told."""
+        holders = [target for share, target in record.shares if share == share_id and target in target_ids]
+        nodes = [node for target in holders if (node := self._membership.map.get(target)) is not None]
+        missed: set[str] = set()
+        for action in record.actions:
+            path = f"/intra/v1/shares/{share_id}/{action}"
+            answers, errors = await self._peers.call_each(dict.fromkeys(nodes), path, _TELL_SECONDS)
+            nodes = [node for node in nodes if node.id in answers]
+            missed.update(errors)
+            for target, error in errors.items():
+                _log.warning("downloads.not_told", share=share_id, target=target, action=action, error=error.message)
+        return missed

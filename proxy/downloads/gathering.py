@@ -24,7 +24,7 @@ _log = structlog.get_logger("proxy.downloads.gathering")
 
 
 class Gathering:
-    """Collects share figures; those of targets that do not answer are the last ones that this proxy has seen."""
+    """Collects figures of shares; those of targets that do not answer are the last ones that this proxy has seen."""
 
     def __init__(self, membership: Membership, peers: Peers) -> None:
         self._membership = membership
@@ -46,39 +46,39 @@ class Gathering:
         for target, reply in replies.items():
             for plain in reply["shares"]:
                 status = ShareStatus.from_wire(plain)
-                fresh[status.job_id, target] = status
+                fresh[status.share_id, target] = status
                 self._remember(target, status)
         return {record.id: self._answers(record, fresh) for record in records}
 
-    def forget(self, job_id: str, targets: Iterable[str]) -> None:
-        """The job has been removed."""
-        for target in targets:
-            self._remembered.pop((job_id, target), None)
+    def forget(self, shares: Iterable[tuple[str, str]]) -> None:
+        """The shares' job has been removed."""
+        for key in shares:
+            self._remembered.pop(key, None)
 
     def _wanted(self, records: Sequence[JobRecord]) -> dict[Node, list[str]]:
         """The living targets to ask, and for which jobs."""
         online = {node.id: node for node in self._membership.online_targets()}
         wanted: dict[Node, list[str]] = {}
         for record in records:
-            for target in record.targets:
+            for share_id, target in record.shares:
                 if target in online:
-                    wanted.setdefault(online[target], []).append(record.id)
+                    wanted.setdefault(online[target], []).append(share_id)
         return wanted
 
     def _answers(self, record: JobRecord, fresh: dict[tuple[str, str], ShareStatus]) -> Answers:
-        shares: dict[str, ShareStatus] = {}
-        stale: list[str] = []
-        for target in record.targets:
-            status = fresh.get((record.id, target))
+        shares: dict[tuple[str, str], ShareStatus] = {}
+        stale: list[tuple[str, str]] = []
+        for key in record.shares:
+            status = fresh.get(key)
             if status is None:
-                stale.append(target)
-                status = self._remembered.get((record.id, target))
+                stale.append(key)
+                status = self._remembered.get(key)
             if status is not None:
-                shares[target] = status
+                shares[key] = status
         return Answers(shares, stale)
 
     def _remember(self, target: str, status: ShareStatus) -> None:
-        key = status.job_id, target
+        key = status.share_id, target
         self._remembered[key] = replace(status, current_tasks=(), finished_tasks=(), error_tasks=())
         self._remembered.move_to_end(key)
         if len(self._remembered) > _MAX_REMEMBERED:

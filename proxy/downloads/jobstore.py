@@ -1,13 +1,15 @@
 """Job records in the meta store: one key per job, changed by compare-and-set, because any proxy may change it.
 
-What a record means is decided in `proxy.downloads.records`.
+What was seen of them is kept, so that jobs can be shown while the store is away. What a record means is decided in
+`proxy.downloads.records`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from common.errors import JobNotFound, Unavailable
 from common.metastore.base import (
@@ -16,36 +18,70 @@ from common.metastore.base import (
     Delete,
     DeleteEvent,
     Event,
-    KeyValue,
     MetaStore,
     Put,
     PutEvent,
     Resync,
     TransactionResult,
-    compare_and_set,
     create,
     put,
 )
 from proxy.downloads.records import JobRecord, dropped
+from proxy.leadership import check_guard
 
 PREFIX = "jobs/"
 _PLANNING_PREFIX = "planning/"
-_JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}\Z")
+_JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[a-z0-9]{1,32})?\Z")
 _TOMBSTONE_SECONDS = 86_400.0
 _PLANNING_SECONDS = 30.0
 _ATTEMPTS = 50
+_PATIENCE_SECONDS = 1.0
+"""Who only wants to see a job is shown the record as it was last seen, when the store has not answered by then."""
+T = TypeVar("T")
 
 
 class JobStore:
-    """All jobs of the cluster, and an index of what targets are still to be told."""
+    """All jobs of the cluster, as they are and as this proxy has last seen them."""
 
     def __init__(self, store: MetaStore) -> None:
         self._store = store
-        self._pending: dict[str, tuple[str, ...]] = {}
+        self._seen: dict[str, JobRecord] = {}
 
     async def get(self, job_id: str) -> JobRecord:
         """The job as it is now; raises JobNotFound, Unavailable."""
         record, _ = await self._read(job_id)
+        if record.gone:
+            raise JobNotFound(job_id)
+        return record
+
+    async def look(self, job_id: str) -> JobRecord:
+        """The job to be shown: as it is now, or as it was last seen when the store is away.
+
+        Raises JobNotFound, and Unavailable when it was never seen.
+        """
+        return await self._patiently(self.get(job_id), lambda: self._seen_job(job_id))
+
+    async def look_at_all(self) -> list[JobRecord]:
+        """All jobs to be shown, the oldest first; as they were last seen when the store is away."""
+        return await self._patiently(self.all(), lambda: _in_order(self._seen.values()))
+
+    def running(self) -> list[JobRecord]:
+        """Jobs that have not ended, as far as this proxy has seen."""
+        return [record for record in self._seen.values() if record.is_running]
+
+    async def _patiently(self, asking: Coroutine[Any, Any, T], seen: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await asking
+        except TimeoutError:
+            return seen()
+        except Unavailable:
+            return seen()
+
+    def _seen_job(self, job_id: str) -> JobRecord:
+        record = self._seen.get(job_id)
+        if record is None:
+            raise Unavailable(f"the meta store does not answer, and job {job_id[:64]} has not been seen here")
         if record.gone:
             raise JobNotFound(job_id)
         return record
@@ -91,15 +127,26 @@ class JobStore:
         current = result.current.get(_key(job_id))
         return dropped(job_id) if result.succeeded or current is None else JobRecord.unpack(current.value)
 
-    async def update(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
-        """Change a job, tombstones too; raises JobNotFound when there is nothing, Unavailable."""
+    async def update(
+        self, job_id: str, change: Callable[[JobRecord], JobRecord], guard: Compare | None = None
+    ) -> JobRecord:
+        """Change a job, tombstones too; raises JobNotFound when there is nothing, Unavailable.
+
+        With a `guard` only as long as that holds: a leader's key; raises Fenced.
+        """
+        key = _key(job_id)
         for _ in range(_ATTEMPTS):
             record, revision = await self._read(job_id)
             changed = change(record)
             if changed == record:
                 return record
-            if (await compare_and_set(self._store, _key(job_id), revision, changed.pack())).succeeded:
+            compares = (Compare(key, revision), *((guard,) if guard else ()))
+            result = await self._store.transaction(compares, (Put(key, changed.pack()),))
+            if result.succeeded:
+                self._seen[job_id] = changed
                 return changed
+            if guard is not None:
+                check_guard(result, guard)
         raise Unavailable(f"job {job_id} is changing too fast; try again")
 
     async def forget(self, record: JobRecord) -> None:
@@ -114,37 +161,37 @@ class JobStore:
     async def all(self) -> list[JobRecord]:
         """All jobs, the oldest first; raises Unavailable."""
         listing = await self._store.list(PREFIX)
-        records = [JobRecord.unpack(item.value) for item in listing.items]
-        return sorted((record for record in records if not record.gone), key=lambda r: (r.created_ns, r.id))
+        return _in_order(JobRecord.unpack(item.value) for item in listing.items)
 
     def pending_for(self, target_id: str) -> list[str]:
         """Jobs whose abort or removal a target has not heard of, as far as this proxy has seen."""
-        return [job_id for job_id, targets in self._pending.items() if target_id in targets]
+        return [record.id for record in self._seen.values() if target_id in record.pending]
+
+    def unsettled(self) -> list[JobRecord]:
+        """Jobs that some target has not heard the latest of, as far as this proxy has seen."""
+        return [record for record in self._seen.values() if record.pending]
 
     async def on_event(self, event: Event) -> None:
-        """Keep the index of what is pending."""
+        """Take note of what has changed."""
         match event:
             case Resync():
-                self._pending = {}
-                for item in event.snapshot:
-                    self._note(item)
+                records = [JobRecord.unpack(item.value) for item in event.snapshot]
+                self._seen = {record.id: record for record in records}
             case PutEvent():
-                self._note(event.item)
+                record = JobRecord.unpack(event.item.value)
+                self._seen[record.id] = record
             case DeleteEvent():
-                self._pending.pop(event.key.removeprefix(PREFIX), None)
-
-    def _note(self, item: KeyValue) -> None:
-        record = JobRecord.unpack(item.value)
-        if record.pending:
-            self._pending[record.id] = record.pending
-        else:
-            self._pending.pop(record.id, None)
+                self._seen.pop(event.key.removeprefix(PREFIX), None)
 
     async def _read(self, job_id: str) -> tuple[JobRecord, int]:
         item = await self._store.get(_key(job_id))
         if item is None:
             raise JobNotFound(job_id)
         return JobRecord.unpack(item.value), item.mod_revision
+
+
+def _in_order(records: Iterable[JobRecord]) -> list[JobRecord]:
+    return sorted((record for record in records if not record.gone), key=lambda r: (r.created_ns, r.id))
 
 
 def _planning_key(job_id: str) -> str:

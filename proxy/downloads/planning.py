@@ -1,20 +1,22 @@
 """Planning a job: request and cluster map become one share per target, cut into batches; pure.
 
 Sending them is left to `proxy.downloads.service`. A list is sharded here, in one vectorised pass, and no target sees
-another's part. A range is not expanded here: every target gets the template and keeps the names that are its own.
+another's part. A range is not expanded here: every target gets the template and keeps the names that are its own. Of
+every share another target keeps a copy, so that what is to be downloaded outlives whom it was given to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.clustermap import ClusterMap, Node, NoTargets
-from common.placement import digests, owners
+from common.placement import choose, digest, digests, owners
 from common.shares import JobSpec, TaskSpec
+from proxy.downloads.records import Assignment
 from proxy.downloads.requests import DownloadRequest
 from proxy.downloads.tasks import RangeTasks, TaskList
 
@@ -24,9 +26,13 @@ Batch = list[TaskSpec]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One target's part of a job; without `positions` the target expands the template itself."""
+    """One target's part of a job; without `positions` the target expands the template itself.
+
+    `keeper` keeps a copy of what the target gets.
+    """
 
     target: Node
+    keeper: Node | None = None
     tasks: TaskList | None = None
     positions: NDArray[np.intp] | None = None
 
@@ -64,9 +70,9 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         raise NoTargets
     tasks = request.tasks
     if isinstance(tasks, RangeTasks):
-        shares = tuple(Share(target) for target in targets)
+        shares = tuple(Share(target, keeper_for(job_id, target.id, targets)) for target in targets)
     else:
-        shares = tuple(_shares(tasks, request.bucket.uname, targets))
+        shares = tuple(_shares(job_id, tasks, request.bucket.uname, targets))
     spec = JobSpec(
         id=job_id,
         kind=request.kind,
@@ -87,9 +93,27 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
     return Plan(spec, shares)
 
 
-def _shares(tasks: TaskList, uname: str, targets: tuple[Node, ...]) -> Iterator[Share]:
+def keeper_for(job_id: str, holder_id: str, targets: Sequence[Node]) -> Node | None:
+    """Who keeps a copy of a holder's list of tasks: another target, by placement; None when there is no other."""
+    others = [target for target in targets if target.id != holder_id]
+    if not others:
+        return None
+    return others[choose(digest(f"{job_id}/{holder_id}"), [target.digest for target in others])]
+
+
+def assignment_of(plan: Plan, copies: Sequence[tuple[str, str]]) -> Assignment:
+    """How a planned job's record tells who holds what, and (holder, keeper) of whose copies are kept."""
+    return Assignment(
+        token=plan.spec.assignment,
+        holders=tuple(share.target.id for share in plan.shares),
+        planned=tuple(target for target, _ in plan.spec.targets),
+        copies=tuple(copies),
+    )
+
+
+def _shares(job_id: str, tasks: TaskList, uname: str, targets: tuple[Node, ...]) -> Iterator[Share]:
     owner_of = owners(digests(uname, tasks.names), [target.digest for target in targets])
     for index, target in enumerate(targets):
         positions = np.flatnonzero(owner_of == index)
         if len(positions):
-            yield Share(target, tasks, positions)
+            yield Share(target, keeper_for(job_id, target.id, targets), tasks, positions)

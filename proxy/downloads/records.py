@@ -1,6 +1,7 @@
 """The record of a job in the meta store, and its life: committed, aborted, summarised, removed; pure.
 
-Nothing per object and no secret is in it: tasks, links and headers are in the targets' journals.
+Nothing per object and no secret is in it: tasks, links and headers are in the targets' journals. Who holds which share
+is in it, and nowhere else: a share that the record does not name does not count, whatever has become of it.
 
     absent ──commit──> running ──summary──> finished ──remove──> removed ──all targets know──> absent
        │                  └──abort──> aborted ──summary──> finished
@@ -8,19 +9,23 @@ Nothing per object and no secret is in it: tasks, links and headers are in the t
 
 A job that runs may be paused and resumed. `dropped` and `removed` are tombstones: the key stays, so that a slow proxy
 cannot commit the job afterwards, and a target that was away can still be told. `pending` names the targets that have
-not heard of the latest change (pause, resume, abort, removal), whose number is `change`.
+not heard of the latest change (pause, resume, abort, removal), whose number is `change`. What a target held that is
+lost for good is assigned again (`reassigned`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import msgpack
 
 from common.errors import InvalidRequest, JobNotFound
-from common.shares import DEFAULT_PRIORITY, JobSpec
+from common.shares import DEFAULT_PRIORITY, JobSpec, Planned, share_id
+
+MAX_NOTES = 50
+"""Of each job; the newest stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,61 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """Tasks of a job given to targets at one time: to `holders`, by placement over the targets `planned`.
+
+    Of the first one the token is empty; later ones take over what the `lost` targets held. `copies` tells for a holder
+    who keeps a copy of its list of tasks, too, so that the list outlives it.
+    """
+
+    token: str = ""
+    holders: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+
+    def keeper_of(self, holder: str) -> str:
+        """Who keeps a copy of a holder's list; empty when nobody does."""
+        return dict(self.copies).get(holder, "")
+
+    def with_copy(self, holder: str, keeper: str) -> Assignment:
+        """The assignment when this holder's list is kept by this keeper."""
+        others = tuple((one, other) for one, other in self.copies if one != holder)
+        return replace(self, copies=(*others, (holder, keeper)))
+
+    def without(self, lost: Iterable[str]) -> Assignment:
+        """The assignment when these targets hold nothing of it any more."""
+        gone = set(lost)
+        return replace(
+            self,
+            holders=tuple(holder for holder in self.holders if holder not in gone),
+            copies=tuple((holder, keeper) for holder, keeper in self.copies if holder not in gone),
+        )
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Read msgpack's form; fields of a newer proxy are ignored."""
+        known = _known(plain, cls.__dataclass_fields__)
+        for name in ("holders", "planned", "lost"):
+            known[name] = tuple(known.get(name, ()))
+        known["copies"] = tuple((holder, keeper) for holder, keeper in known.get("copies", ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One job as all proxies know it; `targets` are the ids that hold a share, `gone` marks a tombstone."""
+    """One job as all proxies know it; `gone` marks a tombstone.
+
+    `notes` are (unix nanoseconds, text) of what became of it as a whole, the oldest first; `refused` tokens are of
+    assignments that some target has been told to drop.
+    """
 
     id: str
     kind: str = ""
     description: str = ""
     bucket: str = ""
     total: int = 0
-    targets: tuple[str, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
     created_ns: int = 0
     aborted_ns: int = 0
     summary: Figures | None = None
@@ -56,6 +107,51 @@ class JobRecord:
     paused: bool = False
     change: int = 0
     priority: int = DEFAULT_PRIORITY
+    is_range: bool = False
+    notes: tuple[tuple[int, str], ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def shares(self) -> tuple[tuple[str, str], ...]:
+        """Everything that is part of the job: (share id, target id)."""
+        return tuple(
+            (share_id(self.id, assignment.token), holder)
+            for assignment in self.assignments
+            for holder in assignment.holders
+        )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The ids of the targets that hold a share."""
+        return tuple(dict.fromkeys(target for _, target in self.shares))
+
+    def shares_of(self, target_id: str) -> tuple[str, ...]:
+        """The ids of the shares that a target holds."""
+        return tuple(share for share, target in self.shares if target == target_id)
+
+    def copies_of(self, keeper_id: str) -> tuple[tuple[str, str], ...]:
+        """Whose shares a target keeps copies of: (share id, holder)."""
+        return tuple(
+            (share_id(self.id, assignment.token), holder)
+            for assignment in self.assignments
+            for holder, keeper in assignment.copies
+            if keeper == keeper_id
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Something of it is still to do, or rests."""
+        return not (self.is_finished or self.aborted_ns or self.gone)
+
+    def assignment(self, token: str) -> Assignment | None:
+        """The assignment of that token, if it is one of this job's."""
+        return next((one for one in self.assignments if one.token == token), None)
+
+    def plans(self, digest: Callable[[str], int]) -> tuple[Planned, ...]:
+        """All assignments as the targets of a range job need them; `digest` gives a target id's."""
+        return tuple(
+            Planned(one.lost, tuple((target, digest(target)) for target in one.planned)) for one in self.assignments
+        )
 
     @property
     def is_finished(self) -> bool:
@@ -93,6 +189,33 @@ class JobRecord:
         """Removed, and every target is to be told."""
         return replace(self, gone=True, pending=self.targets, change=self.change + 1)
 
+    def reassigned(self, assignment: Assignment, note: str, now_ns: int) -> JobRecord:
+        """What the assignment's lost targets held is its holders' now. Raises InvalidRequest when that cannot be."""
+        if not self.is_running or assignment.token in self.refused or self.assignment(assignment.token):
+            raise InvalidRequest(f'job "{self.id}" has changed, its tasks cannot be assigned like that')
+        kept = tuple(one.without(assignment.lost) for one in self.assignments)
+        # A resting job's new shares were started, and must hear that it rests; others are told of nothing.
+        pending = tuple(dict.fromkeys((*self.pending, *assignment.holders))) if self.paused else self.pending
+        return self.noted(note, now_ns, assignments=(*kept, assignment), pending=pending)
+
+    def copied(self, token: str, holder: str, keeper: str) -> JobRecord:
+        """A holder's list has another keeper now; unless it holds nothing any more."""
+        return replace(
+            self,
+            assignments=tuple(
+                one.with_copy(holder, keeper) if one.token == token and holder in one.holders else one
+                for one in self.assignments
+            ),
+        )
+
+    def noted(self, note: str, now_ns: int, **changes: Any) -> JobRecord:
+        """With one more note, and other changes."""
+        return replace(self, notes=(*self.notes, (now_ns, note))[-MAX_NOTES:], **changes)
+
+    def refusing(self, token: str) -> JobRecord:
+        """An assignment that has not been made will never be."""
+        return self if token in self.refused else replace(self, refused=(*self.refused, token)[-MAX_NOTES:])
+
     def _check_here(self) -> None:
         if self.gone:
             raise JobNotFound(self.id)
@@ -112,8 +235,13 @@ class JobRecord:
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Read the msgpack form; fields of a newer proxy are ignored."""
-        plain = _known(msgpack.unpackb(packed), cls.__dataclass_fields__)
-        plain["targets"], plain["pending"] = tuple(plain["targets"]), tuple(plain["pending"])
+        unpacked = msgpack.unpackb(packed)
+        if "assignments" not in unpacked:
+            unpacked["assignments"] = [{"holders": unpacked["targets"], "planned": unpacked["targets"]}]
+        plain = _known(unpacked, cls.__dataclass_fields__)
+        plain["pending"], plain["refused"] = tuple(plain["pending"]), tuple(plain.get("refused", ()))
+        plain["notes"] = tuple((at_ns, note) for at_ns, note in plain.get("notes", ()))
+        plain["assignments"] = tuple(Assignment.from_plain(one) for one in plain["assignments"])
         if plain["summary"] is not None:
             plain["summary"] = Figures(**_known(plain["summary"], Figures.__dataclass_fields__))
         return cls(**plain)
@@ -123,20 +251,20 @@ def _known(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
     return {key: value for key, value in plain.items() if key in fields}
 
 
-def new_record(spec: JobSpec, targets: Iterable[str], now_ns: int) -> JobRecord:
+def new_record(spec: JobSpec, assignment: Assignment, now_ns: int) -> JobRecord:
     """The record that commits a planned job; one without tasks has finished at once."""
-    shares = tuple(targets)
-    summary = None if shares else Figures(started_ns=now_ns, finished_ns=now_ns)
+    summary = None if assignment.holders else Figures(started_ns=now_ns, finished_ns=now_ns)
     return JobRecord(
         spec.id,
         spec.kind,
         spec.description,
         spec.bucket.uname,
         spec.total,
-        shares,
+        (assignment,),
         now_ns,
         summary=summary,
         priority=spec.priority,
+        is_range=bool(spec.template),
     )
 
 

@@ -34,13 +34,17 @@ class Reports:
 
         `origin` is empty for what is not about one. Targets that do not answer are named in `stale_targets`.
         """
-        record = await self._jobs.get(job_id)
-        online = self._online(record)
-        path = f"/intra/v1/shares/{job_id}/story"
-        answers, _ = await self._peers.call_each(dict.fromkeys(online), path, _STORY_SECONDS)
-        lines = sorted((line[0], target, line) for target, answer in answers.items() for line in answer["lines"])
+        record = await self._jobs.look(job_id)
+        lines = [(at_ns, "", (at_ns, "", 0, 0, note)) for at_ns, note in record.notes]
+        told: set[str] = set()
+        for share_id, nodes in self._online(record).items():
+            path = f"/intra/v1/shares/{share_id}/story"
+            answers, _ = await self._peers.call_each(dict.fromkeys(nodes), path, _STORY_SECONDS)
+            told.update(answers)
+            lines += [(line[0], target, line) for target, answer in answers.items() for line in answer["lines"]]
+        lines.sort()
         shown: dict[str, Any] = {"id": job_id, "decisions": [_decision(target, *line) for _, target, line in lines]}
-        if late := sorted(set(record.targets) - answers.keys()):
+        if late := sorted(set(record.targets) - told):
             shown["stale_targets"] = late
         return shown
 
@@ -50,18 +54,22 @@ class Reports:
         It begins only when all targets of the job answer. When one falls silent later the stream breaks off: a ledger
         that ends is whole.
         """
-        record = await self._jobs.get(job_id)
+        record = await self._jobs.look(job_id)
         online = self._online(record)
-        missing = set(record.targets) - {node.id for node in online}
+        missing = set(record.targets) - {node.id for nodes in online.values() for node in nodes}
         body = {"cursor": 0, "failed_only": failed_only}
-        path = f"/intra/v1/shares/{job_id}/ledger"
-        pages, errors = await self._peers.call_each(dict.fromkeys(online, body), path, _PAGE_SECONDS)
-        for target in sorted(missing.union(errors)):
+        first_pages: dict[tuple[str, Node], Any] = {}
+        for share_id, nodes in online.items():
+            path = _ledger_path(share_id)
+            pages, errors = await self._peers.call_each(dict.fromkeys(nodes, body), path, _PAGE_SECONDS)
+            missing.update(errors)
+            first_pages |= {(path, node): pages[node.id] for node in nodes if node.id in pages}
+        for target in sorted(missing):
             raise Unavailable(f'target "{target}" does not answer, and the ledger would be incomplete without it')
-        return self._lines(path, {node: pages[node.id] for node in online}, failed_only=failed_only)
+        return self._lines(first_pages, failed_only=failed_only)
 
-    async def _lines(self, path: str, pages: dict[Node, Any], *, failed_only: bool) -> AsyncIterator[bytes]:
-        for node, first in pages.items():
+    async def _lines(self, pages: dict[tuple[str, Node], Any], *, failed_only: bool) -> AsyncIterator[bytes]:
+        for (path, node), first in pages.items():
             page = first
             yield _jsonl(page["lines"])
             while page["cursor"] is not None:
@@ -69,8 +77,18 @@ class Reports:
                 page = await self._peers.call(node, path, body, _PAGE_SECONDS)
                 yield _jsonl(page["lines"])
 
-    def _online(self, record: JobRecord) -> list[Node]:
-        return [node for node in self._membership.online_targets() if node.id in record.targets]
+    def _online(self, record: JobRecord) -> dict[str, list[Node]]:
+        """The living targets of a job, by the shares that they hold."""
+        online = {node.id: node for node in self._membership.online_targets()}
+        nodes: dict[str, list[Node]] = {}
+        for share_id, target in record.shares:
+            if target in online:
+                nodes.setdefault(share_id, []).append(online[target])
+        return nodes
+
+
+def _ledger_path(share_id: str) -> str:
+    return f"/intra/v1/shares/{share_id}/ledger"
 
 
 def _decision(target: str, at_ns: int, origin: str, before: int, after: int, why: str) -> dict[str, Any]:

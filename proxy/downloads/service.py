@@ -1,8 +1,8 @@
-"""Download jobs as the public API offers them: start, show, list, change; and what targets ask about them.
+"""Download jobs as the public API offers them: start, show, list, change.
 
 The commit point of a job is the creation of its record in the meta store, in one transaction with its bucket's if that
 is missing: before it, its shares lie inert in the targets' journals and any failure drops them; after it, the job
-exists whatever fails, and a target that was not told to start asks (`decide`). Changing a job that runs is left to
+exists whatever fails, and a target that was not told to start asks (`claims`). Changing a job that runs is left to
 `control`.
 """
 
@@ -25,16 +25,18 @@ from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError, Una
 from common.lifecycle import TaskScope
 from common.links import redact
 from common.names import Bucket
+from common.shares import share_id, split_share_id
 from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
-from proxy.downloads.assigning import Assigner
+from proxy.downloads.assigning import Assigner, copies_of
+from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
 from proxy.downloads.dryrun import survey
 from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
-from proxy.downloads.planning import Plan, plan
+from proxy.downloads.planning import Plan, assignment_of, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
 from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
 from proxy.jsonbody import lower_keys
@@ -45,7 +47,6 @@ _ALPHABET = string.ascii_letters + string.digits + "_-"
 _THREAD_BODY_BYTES = 256 * 1024
 """Larger bodies are parsed and planned in a thread, so that nobody else has to wait for them."""
 _ANNOUNCE_AFTER_SECONDS = 1.0
-_MAX_ASKED = 10_000
 _ATTEMPTS = 10
 _MANIFEST_SECONDS = 600.0
 _POLL_SECONDS = 0.05
@@ -65,7 +66,7 @@ class Downloads:
         peers: Peers,
         scope: TaskScope,
         control: Control,
-        decision_grace_seconds: float,
+        claims: Claims,
     ) -> None:
         self._jobs = jobs
         self._buckets = buckets
@@ -76,9 +77,7 @@ class Downloads:
         self._assigner = Assigner(peers)
         self._gathering = Gathering(membership, peers)
         self._manifests = ManifestReader(membership, peers)
-        self._decision_grace_seconds = decision_grace_seconds
-        self._planning: set[str] = set()
-        self._asked: dict[str, float] = {}
+        self._claims = claims
         self._collecting: set[str] = set()
 
     async def start(self, body: bytes) -> dict[str, Any]:
@@ -147,13 +146,12 @@ class Downloads:
         bucket = await self._buckets.claim(request.bucket)
         job_id = new_job_id()
         planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread)
-        self._planning.add(job_id)
         announcement = self._scope.start(f"announce {job_id}", self._announce(job_id))
         try:
-            await self._assign_and_commit(planned, bucket)
+            with self._claims.planning(job_id):
+                await self._assign_and_commit(planned, bucket)
         finally:
             announcement.cancel()
-            self._planning.discard(job_id)
         return job_id
 
     async def _plan(self, job_id: str, request: DownloadRequest, bucket_id: int, *, in_thread: bool) -> Plan:
@@ -170,54 +168,58 @@ class Downloads:
 
     async def _assign_and_commit(self, planned: Plan, bucket: Claim) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
-        record = new_record(planned.spec, (target.id for target in targets), clock.unix_ns())
         try:
-            await self._assigner.assign(planned)
+            copies = await self._assigner.assign(planned)
+            record = new_record(planned.spec, assignment_of(planned, copies), clock.unix_ns())
             committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket))
             if committed.gone:
                 raise Unavailable("Error starting download: a target gave up waiting for the job; try again")
         except Unavailable as error:
             # An unanswered commit may have happened; then only the store knows, and targets ask for the decision.
             if not error.maybe_applied:
-                await self._assigner.drop(job_id, targets)
+                await self._drop(planned)
             raise
         except (HaulError, asyncio.CancelledError):
-            await asyncio.shield(self._assigner.drop(job_id, targets))
+            await asyncio.shield(self._drop(planned))
             raise
         _log.info("job.started", job=job_id, kind=record.kind, total=record.total, targets=len(targets))
         self._scope.start(f"start {job_id}", self._assigner.start(job_id, targets))
         if bucket.table is not None:
             await self._buckets.tell()
 
+    async def _drop(self, planned: Plan) -> None:
+        await self._assigner.drop(planned.spec.id, [share.target for share in planned.shares])
+        await self._assigner.forget_copies(planned.spec.id, copies_of(planned.shares))
+
     async def status(self, query: StatusQuery) -> dict[str, Any]:
         """One job: its figures and, unless only active ones are asked for, its ended tasks. Raises JobNotFound."""
-        record = await self._jobs.get(query.id)
+        record = await self._jobs.look(query.id)
         if record.is_finished and query.only_active:
             return job_json(record, merge(record, Answers({})), with_bytes=query.with_bytes)
         after = -1 if query.tasks_after is None else query.tasks_after
         tasks = not query.only_active
         answers = (await self._gathering.ask([record], tasks=tasks, limit=query.tasks_limit, after=after))[record.id]
         figures = self._merge(record, answers)
-        shown = job_json(record, figures, answers.stale, with_bytes=query.with_bytes)
+        shown = job_json(record, figures, answers.stale_targets, with_bytes=query.with_bytes)
         shares = answers.shares.values()
         return shown | tasks_json(shares, query.tasks_limit, query.tasks_after, only_active=query.only_active)
 
     async def list_jobs(self, query: StatusQuery) -> list[dict[str, Any]]:
         """All jobs whose description matches, the oldest first; with `only_active` those that have not finished."""
         matches = description_filter(query.regex)
-        records = [record for record in await self._jobs.all() if matches(record.description)]
+        records = [record for record in await self._jobs.look_at_all() if matches(record.description)]
         answers = await self._gathering.ask([record for record in records if not record.is_finished])
         shown = []
         for record in records:
             known = answers.get(record.id, Answers({}))
             figures = self._merge(record, known)
             if not (query.only_active and figures.finished_ns):
-                shown.append(job_json(record, figures, known.stale, with_bytes=query.with_bytes))
+                shown.append(job_json(record, figures, known.stale_targets, with_bytes=query.with_bytes))
         return shown
 
     async def figures(self, job_id: str) -> tuple[JobRecord, Figures]:
         """A job and its figures as of now; raises JobNotFound."""
-        record = await self._jobs.get(job_id)
+        record = await self._jobs.look(job_id)
         return record, await self._figures(record)
 
     async def abort(self, job_id: str) -> None:
@@ -239,29 +241,12 @@ class Downloads:
         record, figures = await self.figures(job_id)
         if not figures.finished_ns:
             raise InvalidRequest(f'job "{job_id}" is still running')
-        self._gathering.forget(job_id, record.targets)
+        self._gathering.forget(record.shares)
         await self._control.change(job_id, JobRecord.removing)
 
-    async def decide(self, job_id: str) -> str:
-        """A target holds a share that was never started: `start` or `drop`. Raises Unavailable while it is planned."""
-        record = await self._jobs.find(job_id)
-        if record is None:
-            await self._check_abandoned(job_id)
-            record = await self._jobs.drop(job_id)
-        self._asked.pop(job_id, None)
-        return "drop" if record.gone or record.aborted_ns or record.is_finished else "start"
-
-    async def _check_abandoned(self, job_id: str) -> None:
-        """Raise Unavailable while the job may still be committed: a proxy plans it, or may not have said so yet."""
-        asked = self._asked.setdefault(job_id, clock.monotonic())
-        while len(self._asked) > _MAX_ASKED:
-            self._asked.pop(next(iter(self._asked)))
-        is_early = clock.monotonic() - asked < self._decision_grace_seconds
-        if is_early or job_id in self._planning or await self._jobs.is_planned(job_id):
-            raise Unavailable(f"job {job_id} is not decided yet")
-
-    def share_finished(self, job_id: str) -> None:
+    def share_finished(self, share: str) -> None:
         """A target says that its share has ended: see whether the job has."""
+        job_id, _ = split_share_id(share)
         self._scope.start(f"collect {job_id}", self._collect(job_id))
 
     async def _figures(self, record: JobRecord) -> Figures:
@@ -287,13 +272,21 @@ class Downloads:
 
     async def _summarise(self, job_id: str, figures: Figures) -> None:
         try:
-            await self._jobs.update(job_id, lambda current: _summarised(current, figures))
+            record = await self._jobs.update(job_id, lambda current: _summarised(current, figures))
+            await self._forget_copies(record)
         except JobNotFound:
             pass
         except HaulError as error:
             _log.warning("downloads.not_summarised", job=job_id, error=error.message)
         finally:
             self._collecting.discard(job_id)
+
+    async def _forget_copies(self, record: JobRecord) -> None:
+        nodes = {node.id: node for node in self._membership.online_targets()}
+        for assignment in record.assignments:
+            copies = [(holder, nodes[keeper]) for holder, keeper in assignment.copies if keeper in nodes]
+            if copies:
+                await self._assigner.forget_copies(share_id(record.id, assignment.token), copies)
 
 
 def new_job_id() -> str:

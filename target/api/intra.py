@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from common import web
-from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound
+from common.epochs import Epoch, EpochGate
+from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound, RequestError
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
 from target.downloads.budgets import Budgets
+from target.downloads.copies import Copies
 from target.downloads.ledger import Ledger
 from target.downloads.service import Downloads
 from target.downloads.story import Story
@@ -28,26 +31,41 @@ PREFIX = "/intra/v1/"
 Handler = Callable[[list[str], Mapping[str, str], Any], Awaitable[object]]
 
 
+class ShareNotFound(RequestError):
+    """Neither such a share nor a whole copy of it is here."""
+
+    code = "ErrNotFound"
+    status = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a target that others may ask something of."""
+
+    downloads: Downloads
+    stories: Story
+    ledgers: Ledger
+    budgets: Budgets
+    surveyor: Surveyor
+    copies: Copies
+    store: Store
+    membership: Membership
+    epochs: EpochGate
+
+
 class IntraApi:
     """Dispatches `POST /intra/v1/…`."""
 
-    def __init__(
-        self,
-        downloads: Downloads,
-        stories: Story,
-        ledgers: Ledger,
-        budgets: Budgets,
-        surveyor: Surveyor,
-        store: Store,
-        membership: Membership,
-    ) -> None:
-        self._downloads = downloads
-        self._stories = stories
-        self._ledgers = ledgers
-        self._budgets = budgets
-        self._surveyor = surveyor
-        self._store = store
-        self._membership = membership
+    def __init__(self, parts: Parts) -> None:
+        self._downloads = parts.downloads
+        self._stories = parts.stories
+        self._ledgers = parts.ledgers
+        self._budgets = parts.budgets
+        self._surveyor = parts.surveyor
+        self._copies = parts.copies
+        self._store = parts.store
+        self._membership = parts.membership
+        self._epochs = parts.epochs
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
         if scope["method"] != "POST":
@@ -64,6 +82,12 @@ class IntraApi:
     def _handler(self, path: list[str]) -> Handler:
         routes: dict[tuple[str, ...], Handler] = {
             ("shares", "batches"): self._accept,
+            ("shares", "copies"): self._accept_copy,
+            ("shares", "list"): self._share_list,
+            ("shares", "known"): self._known,
+            ("shares", "uncopy"): self._uncopy,
+            ("identity",): self._identity,
+            ("holdings",): self._holdings,
             ("shares", "status"): self._status,
             ("shares", "start"): self._act,
             ("shares", "drop"): self._act,
@@ -89,12 +113,52 @@ class IntraApi:
         return routes[key]
 
     async def _accept(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
-        tasks = [TaskSpec(*task) for task in body["tasks"]]
-        spec = JobSpec.unpack(body["spec"])
+        tasks, spec = self._batch(body)
         await self._downloads.accept(spec, int(path[3]), tasks, last=query.get("last") == "1")
 
+    def _batch(self, body: Any) -> tuple[list[TaskSpec], JobSpec]:
+        """A batch and its spec; one that takes over what others held must come from the latest leader."""
+        if body.get("epoch") is not None:
+            self._epochs.check(Epoch.from_wire(body["epoch"]))
+        return [TaskSpec(*task) for task in body["tasks"]], JobSpec.unpack(body["spec"])
+
+    async def _accept_copy(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        tasks, spec = self._batch(body)
+        await self._copies.add(spec, path[3], int(path[4]), tasks, last=query.get("last") == "1")
+
+    async def _share_list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        """One batch of a share's list, by who holds the share or by who keeps the copy."""
+        share_id, holder, seq = path[1], body["holder"], int(body["seq"])
+        if holder == self._membership.node.id:
+            part = await self._downloads.read_list(share_id, seq)
+        else:
+            part = await self._copies.read(share_id, holder, seq)
+        if part is None:
+            raise ShareNotFound(f'share "{share_id}" of {holder} is not known here')
+        return {"spec": part.spec.pack(), "tasks": part.tasks, "is_last": part.is_last}
+
+    async def _known(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        copies = set(await self._copies.kept()) if body["copies"] else set()
+        return {
+            "shares": [share_id for share_id in body["shares"] if self._downloads.find(share_id) is not None],
+            "copies": [[share_id, holder] for share_id, holder in body["copies"] if (share_id, holder) in copies],
+        }
+
+    async def _uncopy(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        await self._copies.forget((path[1], holder) for holder in body["holders"])
+
+    async def _identity(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        node = self._membership.node
+        return {"id": node.id, "incarnation": node.incarnation, "refused_epochs": self._epochs.refused}
+
+    async def _holdings(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        return {
+            "shares": len(self._downloads.running()) + len(self._downloads.undecided()),
+            "is_empty": await asyncio.to_thread(self._store.is_empty),
+        }
+
     async def _act(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
-        _, job_id, action = path
+        _, share_id, action = path
         actions = {
             "start": self._downloads.start_share,
             "drop": self._downloads.drop,
@@ -103,7 +167,7 @@ class IntraApi:
             "pause": self._downloads.pause,
             "resume": self._downloads.resume,
         }
-        await actions[action](job_id)
+        await actions[action](share_id)
 
     async def _status(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         shares = await self._downloads.status(

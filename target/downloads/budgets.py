@@ -49,6 +49,7 @@ class Budgets:
         self._call_target = call_target
         self._targets = targets
         self._books: dict[str, LeaseBook] = {}
+        self._users: dict[str, set[Share]] = {}
         self.of_hosts = {host.lower(): Lease(rate, 1) for host, rate in rate_limits.items()}
         """What this target may read from each limited host."""
 
@@ -58,16 +59,22 @@ class Budgets:
             self._scope.start(f"budget of {host}", self._keep_asking_for_host(host, lease))
 
     def open(self, share: Share) -> None:
-        """Give a share that begins, or goes on, its budget."""
+        """Give a share that begins, or goes on, its budget: one for all shares of its job."""
         spec = share.spec
         if not spec.bytes_per_hour or share.budget is not None:
             return
         rate = spec.bytes_per_hour / 3600
-        if spec.share_count == 1:
+        users = self._users.setdefault(spec.id, set())
+        shared = next((user.budget for user in users if user.budget is not None), None)
+        if shared is not None:
+            share.budget = shared
+            users.add(share)
+        elif spec.share_count == 1:
             share.budget = Budget(rate)
-            return
-        lease = share.budget = Lease(rate, spec.share_count)
-        self._scope.start(f"budget of {share.id}", self._keep_asking(share, lease))
+        else:
+            lease = share.budget = Lease(rate, spec.share_count)
+            users.add(share)
+            self._scope.start(f"budget of {spec.id}", self._keep_asking(spec.id, users, lease))
 
     def ask(self, owner: str, body: dict[str, Any]) -> int:
         """A target asks this one for bytes of a job, by its id, or from a host, by its name."""
@@ -80,18 +87,24 @@ class Budgets:
         book.parts = body["parts"]
         return book.ask(body["target"], body["wanted"], is_done=body["is_done"])
 
-    async def _keep_asking(self, share: Share, lease: Lease) -> None:
+    async def _keep_asking(self, job_id: str, users: set[Share], lease: Lease) -> None:
         farewells = 0
-        while farewells < _FAREWELLS:
-            is_done = share.has_ended
+        while True:
+            # The latest assignment was made without the targets that are lost: what it says of the others holds.
+            spec = max((share.spec for share in users), key=lambda spec: len(spec.earlier))
+            lease.set_parts(spec.share_count)
+            is_done = all(share.has_ended for share in users)
             try:
-                lease.granted(await self._ask_for_job(share.spec, lease, is_done=is_done))
-                if is_done:
-                    return
+                lease.granted(await self._ask_for_job(spec, lease, is_done=is_done))
+                is_told = is_done
             except HaulError as error:
                 lease.unanswered()
-                _log.debug("budget.unanswered", job=share.id, error=error.message)
+                _log.debug("budget.unanswered", job=job_id, error=error.message)
                 farewells += is_done
+                is_told = farewells >= _FAREWELLS
+            if is_told and all(share.has_ended for share in users):
+                self._users.pop(job_id, None)
+                return
             await asyncio.sleep(_ASK_SECONDS)
 
     async def _keep_asking_for_host(self, host: str, lease: Lease) -> None:

@@ -1,15 +1,20 @@
 """Which objects of a range job are this target's: the template expanded piece by piece, placed by vectorised HRW; pure.
 
-Lists of names arrive sharded already (`common.shares`); only templates are expanded here.
+When targets were lost, what was theirs was placed again, over other targets; so a task's owner is found by going
+through all assignments of the job in their order. Lists of names arrive sharded already (`common.shares`); only
+templates are expanded here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from common import placement
 from common.names import basename_of_link, join_subdir, normalize_object_name
-from common.shares import JobSpec, TaskSpec
+from common.shares import JobSpec, Planned, TaskSpec
 from common.template import Template, parse_template
 
 
@@ -21,14 +26,14 @@ class Expansion:
         self._subdir = spec.subdir
         self._names = _names_template(self._links, spec.subdir)
         self._prefix = spec.bucket.uname
-        self._candidates = [digest for _, digest in spec.targets]
+        self._owners = _Owners(spec.plans)
         self._own = [node for node, _ in spec.targets].index(target_id)
         self.count = self._links.count
 
     def own_tasks(self, begin: int, end: int) -> list[TaskSpec]:
         """The tasks between two positions that this target owns; raises InvalidName for a name that cannot be used."""
         names = self.names(begin, end)
-        owners = placement.owners(placement.digests(self._prefix, names), self._candidates)
+        owners = self._owners.in_latest(placement.digests(self._prefix, names))
         own = np.flatnonzero(owners == self._own).tolist()
         if not own:
             return []
@@ -43,6 +48,36 @@ class Expansion:
             normalize_object_name(join_subdir(self._subdir, basename_of_link(link)))
             for link in self._links.expand(begin, end)
         ]
+
+
+class _Owners:
+    """Whose tasks are whose after several assignments."""
+
+    def __init__(self, plans: Sequence[Planned]) -> None:
+        numbers: dict[str, int] = {}
+        for _, targets in plans:
+            for node, _ in targets:
+                numbers.setdefault(node, len(numbers))
+        self._plans = [
+            (
+                np.array([numbers[node] for node in lost if node in numbers], dtype=np.intp),
+                np.array([numbers[node] for node, _ in targets], dtype=np.intp),
+                [digest for _, digest in targets],
+            )
+            for lost, targets in plans
+        ]
+
+    def in_latest(self, digests: placement.Digests) -> NDArray[np.intp]:
+        """For every object the index of its owner in the latest assignment; -1 for what that gave to nobody."""
+        _, nodes, candidates = self._plans[0]
+        latest = placement.owners(digests, candidates)
+        owners = nodes[latest]
+        for lost, nodes, candidates in self._plans[1:]:
+            moved = np.isin(owners, lost)
+            latest = np.full(len(digests), -1, dtype=np.intp)
+            latest[moved] = placement.owners(digests[moved], candidates)
+            owners[moved] = nodes[latest[moved]]
+        return latest
 
 
 def _names_template(links: Template, subdir: str) -> Template | None:

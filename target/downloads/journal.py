@@ -24,7 +24,7 @@ from common.errors import DiskFailure, HaulError, NoSpace
 from common.links import shown_link
 from common.shares import JobSpec, TaskProgress, TaskSpec
 from target.carriers.messages import FAILED, FINISHED, SKIPPED
-from target.downloads.share import Share, State
+from target.downloads.share import Room, Share, State
 from target.downloads.task import Result
 
 _SCHEMA = """
@@ -43,6 +43,21 @@ CREATE TABLE IF NOT EXISTS batches (
     size INTEGER NOT NULL,
     tasks BLOB NOT NULL,
     PRIMARY KEY (share, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copies (
+    share TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    spec BLOB NOT NULL,
+    next_seq INTEGER NOT NULL,
+    sealed INTEGER NOT NULL,
+    PRIMARY KEY (share, holder)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copied_batches (
+    share TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    tasks BLOB NOT NULL,
+    PRIMARY KEY (share, holder, seq)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
     share INTEGER NOT NULL,
@@ -144,10 +159,10 @@ class Journal:
         """
         self._entries.put(_Entry(work, done, forgets))
 
-    def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def call(self, work: Callable[[sqlite3.Connection], T], *, forgets: bool = False) -> T:
         """`submit`, and wait; for threads only. Raises DiskFailure or NoSpace."""
         outcome: queue.SimpleQueue[tuple[Any, HaulError | None]] = queue.SimpleQueue()
-        self.submit(work, lambda value, error: outcome.put((value, error)))
+        self.submit(work, lambda value, error: outcome.put((value, error)), forgets=forgets)
         value, error = outcome.get()
         if error is not None:
             raise error
@@ -217,10 +232,13 @@ def _add_missing_columns(connection: sqlite3.Connection) -> None:
 
 
 def _load(connection: sqlite3.Connection, lanes: int) -> list[Share]:
-    shares = {}
+    shares: dict[int, Share] = {}
+    rooms: dict[str, Room] = {}
     rows = connection.execute("SELECT number, spec, state, sealed, started_ns, finished_ns FROM shares ORDER BY number")
     for number, spec, state, sealed, started_ns, finished_ns in rows:
-        share = Share(number, JobSpec.unpack(spec), state=State(state), started_ns=started_ns, lanes=lanes)
+        unpacked = JobSpec.unpack(spec)
+        room = rooms.setdefault(unpacked.id, Room(unpacked.connections))
+        share = Share(number, unpacked, state=State(state), started_ns=started_ns, lanes=lanes, room=room)
         share.sealed, share.finished_ns, share.has_history = bool(sealed), finished_ns, True
         shares[number] = share
     counts = connection.execute("SELECT share, outcome, count(*), sum(downloaded) FROM results GROUP BY share, outcome")
@@ -247,16 +265,16 @@ def add_share(connection: sqlite3.Connection, spec: JobSpec, started_ns: int) ->
     """Record a share, or find it recorded; returns its number."""
     connection.execute(
         "INSERT OR IGNORE INTO shares (id, spec, state, sealed, started_ns, finished_ns) VALUES (?, ?, ?, 0, ?, 0)",
-        (spec.id, spec.pack(), State.PREPARED.value, started_ns),
+        (spec.share_id, spec.pack(), State.PREPARED.value, started_ns),
     )
-    number: int = connection.execute("SELECT number FROM shares WHERE id = ?", (spec.id,)).fetchone()[0]
+    number: int = connection.execute("SELECT number FROM shares WHERE id = ?", (spec.share_id,)).fetchone()[0]
     return number
 
 
 def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
     """Record one numbered batch of tasks; again is harmless. The last one seals the share."""
     if tasks:
-        row = (number, seq, len(tasks), _pack_batch(tasks))
+        row = (number, seq, len(tasks), pack_tasks(tasks))
         connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
     if last:
         connection.execute("UPDATE shares SET sealed = 1 WHERE number = ?", (number,))
@@ -265,7 +283,7 @@ def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequ
 def read_batch(connection: sqlite3.Connection, number: int, seq: int) -> list[TaskSpec]:
     """The tasks of one batch; empty when there is no such batch."""
     row = connection.execute("SELECT tasks FROM batches WHERE share = ? AND seq = ?", (number, seq)).fetchone()
-    return [] if row is None else [TaskSpec(*task) for task in msgpack.unpackb(zlib.decompress(row[0]))]
+    return [] if row is None else unpack_tasks(row[0])
 
 
 def set_state(connection: sqlite3.Connection, share: Share, state: State, finished_ns: int = 0) -> None:
@@ -292,12 +310,18 @@ def _cut_secrets(connection: sqlite3.Connection, number: int) -> None:
         shown = [task._replace(link=shown_link(task.link)) for task in tasks]
         if shown != tasks:
             connection.execute(
-                "UPDATE batches SET tasks = ? WHERE share = ? AND seq = ?", (_pack_batch(shown), number, seq)
+                "UPDATE batches SET tasks = ? WHERE share = ? AND seq = ?", (pack_tasks(shown), number, seq)
             )
 
 
-def _pack_batch(tasks: Sequence[TaskSpec]) -> bytes:
+def pack_tasks(tasks: Sequence[TaskSpec]) -> bytes:
+    """Tasks as they are kept: msgpack, compressed."""
     return zlib.compress(msgpack.packb(tasks), level=1)
+
+
+def unpack_tasks(packed: bytes) -> list[TaskSpec]:
+    """The tasks that `pack_tasks` packed."""
+    return [TaskSpec(*task) for task in msgpack.unpackb(zlib.decompress(packed))]
 
 
 def remove_share(connection: sqlite3.Connection, number: int) -> None:

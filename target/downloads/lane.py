@@ -174,6 +174,8 @@ class Lane:
     def _order(self) -> None:
         """Take tasks as far as there is room, and send them."""
         settings = self._settings
+        if not settings.may_work():
+            return
         room = min(
             settings.max_transfers - len(self._orders.fetching), settings.max_staged - len(self._orders.committing)
         )
@@ -219,7 +221,7 @@ class Lane:
             self._outdated.discard(share.number)
             budget = share.budget.bytes_per_second if share.budget else 0.0
             terms = Terms(
-                *(share.number, share.id, spec.bucket.uname, spec.bucket_id, share.request_headers),
+                *(share.number, spec.id, spec.bucket.uname, spec.bucket_id, share.request_headers),
                 *(spec.timeout_seconds, budget, share.has_history),
             )
             self._handle.send(messages.TERMS, terms)

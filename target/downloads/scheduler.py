@@ -15,7 +15,7 @@ from itertools import count
 
 from target.carriers.messages import Failure
 from target.downloads.hosts import Host, HostSettings, Tell, silent
-from target.downloads.share import Share
+from target.downloads.share import Room, Share
 from target.downloads.task import Task
 
 MAX_HOSTS = 4096
@@ -54,7 +54,7 @@ class _ShareQueue:
 class Scheduler:
     """Queues of all lanes; every method may be called from any thread.
 
-    A lane that was refused for a limit waits in the `starved` set of the share or host that refused it. Whoever gives a
+    A lane that was refused for a limit waits in the `starved` set of the job or host that refused it. Whoever gives a
     connection back takes from its own queues first, and only then wakes those, if there still is room: when a host is
     busy, lanes do not wake each other for nothing.
     """
@@ -68,7 +68,7 @@ class Scheduler:
         self._queues: list[dict[str, _ShareQueue]] = [{} for _ in range(lanes)]
         self._turns: list[deque[str]] = [deque() for _ in range(lanes)]
         self._delayed: list[list[tuple[float, int, Task]]] = [[] for _ in range(lanes)]
-        self._freed: list[set[Host | Share]] = [set() for _ in range(lanes)]
+        self._freed: list[set[Host | Room]] = [set() for _ in range(lanes)]
         self._order = count()
 
     @property
@@ -153,9 +153,9 @@ class Scheduler:
     def lend(self, task: Task, wanted: int, now: float) -> int:
         """Let a running task have up to so many connections more, until it is released; returns how many."""
         with self._lock:
-            host, share, lent = self._hosts[task.origin], task.share, 0
-            while lent < wanted and share.has_room and host.lend(now):
-                share.active += 1
+            host, room, lent = self._hosts[task.origin], task.share.room, 0
+            while lent < wanted and room.has_room and host.lend(now):
+                room.active += 1
                 lent += 1
             task.connections += lent
         return lent
@@ -176,11 +176,11 @@ class Scheduler:
         host, connections = self._host(task.origin), task.connections
         if not task.is_written_off:
             host.active -= connections
-        task.share.active -= connections
+        task.share.room.active -= connections
         task.connections, task.is_written_off = 0, False
         freed = self._freed[task.lane]
         freed.add(host)
-        freed.add(task.share)
+        freed.add(task.share.room)
         return host
 
     def retry(self, task: Task, now: float, delay_seconds: float) -> None:
@@ -229,15 +229,15 @@ class Scheduler:
 
     def _take_from(self, queue: _ShareQueue, lane: int, now: float) -> Task | None:
         share = queue.share
-        if not share.has_room:
-            share.starved.add(lane)
+        if not share.room.has_room:
+            share.room.starved.add(lane)
             return None
         for _ in range(len(queue.turns)):
             origin = queue.turns[0]
             host = self._host(origin)
             if host.has_room(now):
                 host.began(now, is_limited=share.budget is not None)
-                share.active += 1
+                share.room.active += 1
                 share.queued[lane] -= 1
                 task = queue.pop(origin)
                 task.connections, task.taken_at = 1, now

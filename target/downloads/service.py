@@ -19,13 +19,14 @@ from common.names import validate_object_name
 from common.shares import JobSpec, ShareStatus, TaskProgress, TaskSpec
 from target.downloads import journal as records
 from target.downloads.budgets import Budgets
+from target.downloads.copies import ListPart
 from target.downloads.expansion import Expansion
 from target.downloads.feeder import Feeder
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
-from target.downloads.share import Share, State
+from target.downloads.share import Room, Share, State
 from target.downloads.story import Story
 
 MAX_CURRENT_TASKS = 64
@@ -71,7 +72,8 @@ class Downloads:
         self._recorder.start(self._share_ended)
         for share in self._journal.start(len(self._lanes)):
             self._shares[share.id] = share
-        await asyncio.to_thread(keep_parts_of, {share.id for share in self._shares.values() if not share.has_ended})
+        unended = {share.spec.id for share in self._shares.values() if not share.has_ended}
+        await asyncio.to_thread(keep_parts_of, unended)
         self._feeder.start()
         for lane in self._lanes:
             lane.start(self._feeder, self._wake)
@@ -93,12 +95,16 @@ class Downloads:
         for lane in self._lanes:
             lane.deny_endpoints(endpoints)
 
+    def wake(self) -> None:
+        """What held the lanes back may be over."""
+        self._wake(range(len(self._lanes)))
+
     def running(self) -> list[str]:
-        """Jobs whose shares are being worked on."""
-        return [share.id for share in self._shares.values() if share.state is State.RUNNING]
+        """Shares that have begun and have not ended."""
+        return [share.id for share in self._shares.values() if share.state in (State.RUNNING, State.PAUSED)]
 
     def undecided(self) -> list[str]:
-        """Jobs whose shares were assigned but never started."""
+        """Shares that were assigned but never started."""
         return [share.id for share in self._shares.values() if share.state is State.PREPARED]
 
     async def accept(self, spec: JobSpec, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
@@ -107,39 +113,63 @@ class Downloads:
             validate_object_name(task.name)
         if spec.template:
             Expansion(spec, self._target_id)
-        share = self._shares.get(spec.id)
+        share = self._shares.get(spec.share_id)
         if share is None:
             started_ns = clock.unix_ns()
             number = await self._write(lambda connection: records.add_share(connection, spec, started_ns))
-            new = Share(number, spec, state=State.PREPARED, started_ns=started_ns, lanes=len(self._lanes))
-            share = self._shares.setdefault(spec.id, new)
+            new = Share(
+                number,
+                spec,
+                state=State.PREPARED,
+                started_ns=started_ns,
+                lanes=len(self._lanes),
+                room=self._room_of(spec),
+            )
+            share = self._shares.setdefault(spec.share_id, new)
         if share.state is not State.PREPARED or seq < share.next_batch:
             return
         if seq != share.next_batch:
-            raise InvalidRequest(f"job {spec.id}: batch {seq} came before batch {share.next_batch}")
+            raise InvalidRequest(f"share {spec.share_id}: batch {seq} came before batch {share.next_batch}")
         number = share.number
         await self._write(lambda connection: records.add_batch(connection, number, seq, tasks, last=last))
         share.next_batch = seq + (1 if tasks else 0)
         share.sealed = share.sealed or last
 
-    async def start_share(self, job_id: str) -> None:
+    def _room_of(self, spec: JobSpec) -> Room | None:
+        return next((share.room for share in self._shares.values() if share.spec.id == spec.id), None)
+
+    async def read_list(self, share_id: str, seq: int) -> ListPart | None:
+        """One batch of the tasks of a share of this target, as it was accepted; None when there is no such share."""
+        share = self._shares.get(share_id)
+        if share is None or not share.sealed:
+            return None
+        tasks = await self._write(lambda connection: records.read_batch(connection, share.number, seq))
+        return ListPart(share.spec, tasks, seq + 1 >= share.next_batch)
+
+    async def give_up(self, share_ids: Iterable[str]) -> None:
+        """These shares are others' by now: stop and forget them. Unknown ones are harmless; raises DiskError."""
+        for share_id in share_ids:
+            await self.abort(share_id)
+            await self.remove(share_id)
+
+    async def start_share(self, share_id: str) -> None:
         """The job is recorded: begin. Unknown or already started is harmless."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is None or share.state is not State.PREPARED:
             return
         share.state = State.RUNNING
         self._journal.submit(lambda connection: records.set_state(connection, share, State.RUNNING))
         self._run(share)
 
-    async def drop(self, job_id: str) -> None:
+    async def drop(self, share_id: str) -> None:
         """Forget a share that was never started."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is not None and share.state is State.PREPARED:
-            await self.remove(job_id)
+            await self.remove(share_id)
 
-    async def abort(self, job_id: str) -> None:
+    async def abort(self, share_id: str) -> None:
         """Stop a share for good: running transfers are dropped, what is committed stays. Idempotent."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is None or share.has_ended:
             return
         share.state = State.ABORTED
@@ -151,11 +181,11 @@ class Downloads:
         )
         share.finished_ns = finished_ns
         self._forget(share)
-        self._on_ended(job_id)
+        self._on_ended(share_id)
 
-    async def pause(self, job_id: str) -> None:
+    async def pause(self, share_id: str) -> None:
         """Let a share rest: running transfers are dropped, what is half there stays. Idempotent."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is None:
             return
         async with share.changing:
@@ -166,14 +196,14 @@ class Downloads:
             await self._write(lambda connection: records.set_paused(connection, share, paused=True))
             self._story.say([share], "paused")
 
-    async def resume(self, job_id: str) -> None:
+    async def resume(self, share_id: str) -> None:
         """Let a share that rests go on; one that was never started begins. Idempotent."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is None:
             return
         async with share.changing:
             if share.state is State.PREPARED:
-                await self.start_share(job_id)
+                await self.start_share(share_id)
             elif share.state is State.PAUSED:
                 # What ended while it came to rest is recorded, and counted, before this is.
                 await self._write(lambda connection: records.set_paused(connection, share, paused=False))
@@ -191,28 +221,28 @@ class Downloads:
         await asyncio.gather(*stopped)
         self._scheduler.withdraw(share)
 
-    async def remove(self, job_id: str) -> None:
+    async def remove(self, share_id: str) -> None:
         """Forget a share that does not run. Unknown is harmless; raises InvalidRequest for a running one."""
-        share = self._shares.get(job_id)
+        share = self._shares.get(share_id)
         if share is None:
             return
         if share.state in (State.RUNNING, State.PAUSED):
-            raise InvalidRequest(f'job "{job_id}" is still running')
+            raise InvalidRequest(f'job "{share_id}" is still running')
         await self._write(lambda connection: records.remove_share(connection, share.number), forgets=True)
-        self._shares.pop(job_id, None)
+        self._shares.pop(share_id, None)
 
-    async def status(self, job_ids: Iterable[str], *, tasks: bool, limit: int, after: int) -> list[ShareStatus]:
-        """Figures of the known ones among `job_ids`; with `tasks`, up to `limit` ended tasks behind a position."""
-        known = [share for job_id in job_ids if (share := self._shares.get(job_id)) is not None]
+    async def status(self, share_ids: Iterable[str], *, tasks: bool, limit: int, after: int) -> list[ShareStatus]:
+        """Figures of the known ones among `share_ids`; with `tasks`, up to `limit` ended tasks behind a position."""
+        known = [share for share_id in share_ids if (share := self._shares.get(share_id)) is not None]
         return [await self._status(share, tasks=tasks, limit=limit, after=after) for share in known]
 
-    def find(self, job_id: str) -> Share | None:
+    def find(self, share_id: str) -> Share | None:
         """The share of a job, if there is one."""
-        return self._shares.get(job_id)
+        return self._shares.get(share_id)
 
     async def _status(self, share: Share, *, tasks: bool, limit: int, after: int) -> ShareStatus:
         status = ShareStatus(
-            job_id=share.id,
+            share_id=share.id,
             scheduled=share.scheduled,
             finished=share.finished,
             skipped=share.skipped,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from target.downloads.leases import Lease
@@ -21,3 +21,5 @@ class LaneSettings:
     known_hosts_file: str = ""
     host_leases: Mapping[str, Lease] = field(default_factory=dict)
     """What may be read from each limited host."""
+    may_work: Callable[[], bool] = lambda: True
+    """Whether anything new may be begun; who changes it wakes the lanes."""

@@ -1,7 +1,7 @@
-"""This target's share of one job: its state and its figures.
+"""This target's share of one job: its state and its figures; and what all shares of a job have in common here.
 
-Owned by `service`; the scheduler keeps `active`, `queued` (per lane) and `starved` under its lock, the journal's thread
-adds up what has become durable, the feeder moves the cursor and counts what it schedules.
+Owned by `service`; the scheduler keeps `room` and `queued` (per lane) under its lock, the journal's thread adds up what
+has become durable, the feeder moves the cursor and counts what it schedules.
 """
 
 from __future__ import annotations
@@ -24,13 +24,41 @@ class State(Enum):
     ABORTED = "aborted"
 
 
-class Share:
-    """One job on this target; `number` is its key in the journal."""
+class Room:
+    """The connections of one job on this target, whatever the number of its shares; `limit` 0 for no limit.
 
-    def __init__(self, number: int, spec: JobSpec, *, state: State, started_ns: int, lanes: int = 0) -> None:
+    `starved` lanes wait for one to be given back.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.active = 0
+        self.starved: set[int] = set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the job's limit of connections allows one more."""
+        return not self.limit or self.active < self.limit
+
+
+class Share:
+    """One assignment of a job to this target; `number` is its key in the journal."""
+
+    def __init__(
+        self,
+        number: int,
+        spec: JobSpec,
+        *,
+        state: State,
+        started_ns: int,
+        lanes: int = 0,
+        room: Room | None = None,
+    ) -> None:
+        """`room` is that of the job's other shares, if there are any."""
         self.number = number
         self.spec = spec
-        self.id = spec.id
+        self.id = spec.share_id
+        self.room = room or Room(spec.connections)
         self.state = state
         self.started_ns = started_ns
         self.finished_ns = 0
@@ -42,9 +70,7 @@ class Share:
         self.changing = asyncio.Lock()
         self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)
 
-        self.active = 0
         self.queued = [0] * lanes
-        self.starved: set[int] = set()
 
         self.cursor = 0
         self.exhausted = False
@@ -70,11 +96,6 @@ class Share:
     def has_ended(self) -> bool:
         """Nothing will ever be started again."""
         return self.state in (State.FINISHED, State.ABORTED)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the job's limit of connections allows one more."""
-        return not self.spec.connections or self.active < self.spec.connections
 
     @property
     def is_complete(self) -> bool:

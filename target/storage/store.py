@@ -227,6 +227,14 @@ class Store:
         except OSError as error:
             raise DiskFailure(f"listing {bucket.cname}: {os.strerror(error.errno or 0)}") from None
 
+    def is_empty(self) -> bool:
+        """Whether no bucket has an object here, for sure and at this moment."""
+        return all(
+            mountpath.is_empty(directory.bucket, directory.bucket_id)
+            for mountpath in self.usable
+            for directory in mountpath.buckets()
+        )
+
     def bucket_ids(self) -> dict[Bucket, int]:
         """The buckets that have a directory on some mountpath, with their newest incarnation."""
         newest: dict[Bucket, int] = {}

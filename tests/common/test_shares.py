@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.names import Bucket
-from common.shares import JobSpec, ShareStatus, TaskProgress
+from common.shares import JobSpec, Planned, ShareStatus, TaskProgress
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 UINT64 = st.integers(0, 2**64 - 1)
@@ -26,11 +26,19 @@ SPECS = st.builds(
     headers=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
     template=TEXT,
     subdir=TEXT,
+    assignment=TEXT,
+    lost=st.lists(TEXT, max_size=3).map(tuple),
+    earlier=st.lists(
+        st.builds(
+            Planned, st.lists(TEXT, max_size=2).map(tuple), st.lists(st.tuples(TEXT, UINT64), max_size=3).map(tuple)
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 TASKS = st.lists(st.builds(TaskProgress, COUNT, TEXT, COUNT, COUNT, COUNT, COUNT, TEXT), max_size=3).map(tuple)
 STATUSES = st.builds(
     ShareStatus,
-    job_id=TEXT,
+    share_id=TEXT,
     scheduled=COUNT,
     finished=COUNT,
     skipped=COUNT,
@@ -60,10 +68,11 @@ def test_fields_of_a_newer_job_are_ignored(spec: JobSpec) -> None:
 @given(SPECS)
 def test_optional_fields_that_an_older_peer_does_not_send_have_their_defaults(spec: JobSpec) -> None:
     plain = msgpack.unpackb(spec.pack())
-    for name in ("share_count", "template", "subdir"):
+    for name in ("share_count", "template", "subdir", "assignment", "lost", "earlier"):
         del plain[name]
     unpacked = JobSpec.unpack(msgpack.packb(plain))
     assert (unpacked.share_count, unpacked.template, unpacked.subdir) == (1, "", "")
+    assert (unpacked.assignment, unpacked.lost, unpacked.earlier) == ("", (), ())
 
 
 def test_headers_do_not_show_in_logs() -> None:

@@ -145,7 +145,7 @@ def test_an_error_has_exactly_the_fields_of_the_dialect_in_its_order(client: htt
         ("space", 507, "ErrCapacityExceeded"),
         ("disk", 500, "ErrDiskFailure"),
         ("away", 503, None),
-        ("fenced", 409, None),
+        ("fenced", 409, "ErrFenced"),
     ],
 )
 def test_status_code_and_text_of_every_error(client: httpx.Client, path: str, status: int, code: str | None) -> None:

@@ -56,6 +56,7 @@ class StandIn:
         self.node = Node(node_id, TARGET, url, incarnation=clock.unix_ns(), mountpaths=(f"/{node_id}/mp1",))
         self.proxies = proxies
         self.shares: dict[str, Share] = {}
+        self.copies: dict[tuple[str, str], Share] = {}
         self.objects: dict[str, dict[str, int]] = {}
         self.cluster_map: dict[str, Any] = {}
         self.buckets: dict[str, Any] = {}
@@ -79,7 +80,7 @@ class StandIn:
 
     async def ask_decision(self, job_id: str, proxy: int = 0) -> str:
         path = f"/intra/v1/jobs/{job_id}/decision"
-        decision: str = (await self.client.call(self.proxies[proxy], path, {}))["decision"]
+        decision: str = (await self.client.call(self.proxies[proxy], path, {"target": self.node.id}))["decision"]
         return decision
 
     async def hint(self, job_id: str, proxy: int = 0) -> None:
@@ -122,6 +123,8 @@ class StandIn:
                 share = self.shares.setdefault(job_id, Share(spec))
                 share.batches[int(sequence)] = [tuple(task) for task in message["tasks"]]
                 share.complete = share.complete or query["last"] == "1"
+            case ["shares", _, "copies", *_] | ["shares", _, "uncopy"] | ["shares", "known"]:
+                return self._copy(path, message)
             case ["shares", "status"]:
                 found = [self._status(job_id, message) for job_id in message["ids"] if job_id in self.shares]
                 return {"shares": [share.to_wire() for share in found]}
@@ -137,6 +140,21 @@ class StandIn:
                 self.cluster_map = message
             case _:
                 raise RangeNotSatisfiable("/".join(path), 0)
+        return None
+
+    def _copy(self, path: list[str], message: Any) -> object:
+        match path:
+            case [_, share_id, "copies", holder, sequence]:
+                copy = self.copies.setdefault((share_id, holder), Share(JobSpec.unpack(message["spec"])))
+                copy.batches[int(sequence)] = [tuple(task) for task in message["tasks"]]
+            case [_, share_id, "uncopy"]:
+                for holder in message["holders"]:
+                    self.copies.pop((share_id, holder), None)
+            case _:
+                return {
+                    "shares": [one for one in message["shares"] if one in self.shares],
+                    "copies": [copy for copy in message["copies"] if tuple(copy) in self.copies],
+                }
         return None
 
     def _act(self, job_id: str, action: str) -> None:
@@ -177,7 +195,7 @@ class StandIn:
             return beyond[: message["limit"]] if message["tasks"] else []
 
         return ShareStatus(
-            job_id=job_id,
+            share_id=job_id,
             scheduled=len(share.tasks(self.node.id)),
             finished=len(share.finished),
             skipped=0,

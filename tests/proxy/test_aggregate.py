@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.shares import ShareStatus, TaskProgress
 from common.units import EPOCH
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
-from proxy.downloads.records import Figures, JobRecord
+from proxy.downloads.records import Assignment, Figures, JobRecord
 
 START = 1_795_397_894_000_000_000
 
@@ -20,7 +23,7 @@ def share_statuses(draw: st.DrawFn) -> ShareStatus:
     is_finished = draw(st.booleans())
     finished = scheduled - errors if is_finished else draw(st.integers(0, scheduled - errors))
     return ShareStatus(
-        job_id="dnl-x",
+        share_id="dnl-x",
         scheduled=scheduled,
         finished=finished,
         skipped=draw(st.integers(0, finished)),
@@ -36,13 +39,19 @@ def share_statuses(draw: st.DrawFn) -> ShareStatus:
 shares_by_target = st.dictionaries(st.sampled_from(["t1", "t2", "t3", "t4"]), share_statuses(), min_size=1)
 
 
-def record(targets: tuple[str, ...], **fields: int) -> JobRecord:
-    return JobRecord("dnl-x", "multi", "d", "ais/@#/demo/", 10, tuple(targets), START, **fields)
+def record(targets: tuple[str, ...], **fields: Any) -> JobRecord:
+    return JobRecord("dnl-x", "multi", "d", "ais/@#/demo/", 10, (Assignment("", targets, targets),), START, **fields)
+
+
+def answers(shares: Mapping[str, ShareStatus], stale: Sequence[str] = ()) -> Answers:
+    """What is known of the first assignment's shares, by target."""
+    keyed = {("dnl-x", target): share for target, share in shares.items()}
+    return Answers(keyed, [("dnl-x", target) for target in stale])
 
 
 @given(shares_by_target)
 def test_counters_add_up_and_the_job_ends_with_its_last_share(shares: dict[str, ShareStatus]) -> None:
-    figures = merge(record(tuple(shares)), Answers(shares))
+    figures = merge(record(tuple(shares)), answers(shares))
     assert figures.scheduled == sum(share.scheduled for share in shares.values())
     assert figures.finished == sum(share.finished for share in shares.values())
     assert figures.skipped <= figures.finished
@@ -58,7 +67,7 @@ def test_counters_add_up_and_the_job_ends_with_its_last_share(shares: dict[str, 
 
 @given(shares_by_target)
 def test_a_target_that_is_missing_keeps_the_job_open(shares: dict[str, ShareStatus]) -> None:
-    figures = merge(record((*shares, "lost")), Answers(shares, ["lost"]))
+    figures = merge(record((*shares, "lost")), answers(shares, ["lost"]))
     assert figures.finished_ns == 0
     assert not figures.all_dispatched
 
@@ -66,7 +75,7 @@ def test_a_target_that_is_missing_keeps_the_job_open(shares: dict[str, ShareStat
 @given(shares_by_target)
 def test_an_aborted_job_ends_without_the_targets_that_are_gone(shares: dict[str, ShareStatus]) -> None:
     aborted_ns = START + 500
-    figures = merge(record((*shares, "lost"), aborted_ns=aborted_ns), Answers(shares, ["lost"]))
+    figures = merge(record((*shares, "lost"), aborted_ns=aborted_ns), answers(shares, ["lost"]))
     assert figures.aborted
     assert figures.finished_ns == (aborted_ns if all(share.finished_ns for share in shares.values()) else 0)
 
@@ -74,16 +83,16 @@ def test_an_aborted_job_ends_without_the_targets_that_are_gone(shares: dict[str,
 def test_the_last_known_figures_of_a_silent_target_count() -> None:
     done = ShareStatus("dnl-x", 3, 3, 0, 0, 9, True, False, START, START + 5)
     running = ShareStatus("dnl-x", 4, 1, 0, 0, 2, False, False, START, 0)
-    figures = merge(record(("t1", "t2")), Answers({"t1": done, "t2": running}, ["t1"]))
+    figures = merge(record(("t1", "t2")), answers({"t1": done, "t2": running}, ["t1"]))
     assert (figures.scheduled, figures.finished, figures.finished_ns) == (7, 4, 0)
-    figures = merge(record(("t1",)), Answers({"t1": done}, ["t1"]))
+    figures = merge(record(("t1",)), answers({"t1": done}, ["t1"]))
     assert figures.finished_ns == START + 5
 
 
 def test_a_summary_is_the_last_word() -> None:
     summary = Figures(1, 1, 0, 0, 5, True, False, START, START + 1)
-    finished = JobRecord("dnl-x", targets=("t1",), created_ns=START, summary=summary)
-    assert merge(finished, Answers({}, ["t1"])) == summary
+    finished = record(("t1",), summary=summary)
+    assert merge(finished, answers({}, ["t1"])) == summary
     assert JobRecord.unpack(finished.pack()) == finished
 
 

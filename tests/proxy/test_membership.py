@@ -101,7 +101,7 @@ def test_a_restarted_target_changes_the_map_and_everybody_is_told(tmp_path: Path
             target = running.targets["t1"]
             await target.report()
             await eventually(lambda: smap(running, 1), lambda shown: int(shown["version"]) == before)
-            target.node = replace(target.node, incarnation=7)
+            target.node = replace(target.node, incarnation=target.node.incarnation + (1 << 20))
             await target.report(proxy=1)
             await eventually(lambda: smap(running, 0), lambda shown: int(shown["version"]) == before + 1)
             await eventually(lambda: running.targets["t3"].cluster_map["version"] == before + 1)

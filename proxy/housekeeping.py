@@ -1,0 +1,113 @@
+"""What the leading proxy does for the cluster: nodes that stay silent leave the map, and what follows from that.
+
+Who leads is decided in `leadership`; what a node that has left means for jobs and objects, by the chores given. Time in
+which the meta store does not answer is held against nobody: whoever is silent then may only have lost the way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from common import clock
+from common.clustermap import FLAG_DECOMMISSION, TARGET, ClusterMap, Node
+from common.errors import HaulError
+from proxy.leadership import Authority, Leadership
+from proxy.membership import Membership
+
+Chore = Callable[[Authority], Awaitable[None]]
+"""Done again and again while this proxy leads; raises HaulError when it must be tried again."""
+IsEmpty = Callable[[Node], Awaitable[bool]]
+"""Whether nothing is left on a target that is to leave for good."""
+_MAX_TURN_SECONDS = 1.0
+_log = structlog.get_logger("proxy.housekeeping")
+
+
+class Silence:
+    """How long nodes have been silent, as far as that was watched; pure, the time is an argument."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._since: dict[str, float] = {}
+
+    def forget(self) -> None:
+        """Watching was interrupted: everybody gets the whole time again."""
+        self._since.clear()
+
+    def over(self, nodes: Sequence[Node], online: Callable[[str], bool], now: float) -> list[Node]:
+        """The nodes that have been silent for longer than the grace time."""
+        silent = {node.id for node in nodes if not online(node.id)}
+        self._since = {node_id: self._since.get(node_id, now) for node_id in silent}
+        return [node for node in nodes if node.id in silent and now - self._since[node.id] >= self._grace_seconds]
+
+
+def given_up(cluster_map: ClusterMap, over: Sequence[Node]) -> list[Node]:
+    """Which of the nodes whose time is over leave the map: no targets when that would be more than half of them.
+
+    So many do not fail at once; it is more likely that they cannot be reached, and then moving everything that they
+    have would be the greater harm.
+    """
+    targets = [node for node in over if node.role == TARGET]
+    if len(targets) > len(cluster_map.targets) / 2:
+        return [node for node in over if node.role != TARGET]
+    return list(over)
+
+
+class Housekeeping:
+    """The turns of the leader."""
+
+    def __init__(
+        self,
+        leadership: Leadership,
+        membership: Membership,
+        grace_seconds: float,
+        chores: Sequence[Chore],
+        is_empty: IsEmpty,
+    ) -> None:
+        self._leadership = leadership
+        self._membership = membership
+        self._silence = Silence(grace_seconds)
+        self._turn_seconds = min(_MAX_TURN_SECONDS, membership.ttl_seconds / 6, max(0.02, grace_seconds / 4))
+        self._chores = (self._give_up_silent, self._let_leave, *chores)
+        self._is_empty = is_empty
+        self._told_half = False
+
+    async def run(self) -> None:
+        """Take turns while this proxy leads, for ever."""
+        while True:
+            await asyncio.sleep(self._turn_seconds)
+            if not self._leadership.is_leading:
+                self._silence.forget()
+                continue
+            await self._turn()
+
+    async def _turn(self) -> None:
+        for chore in self._chores:
+            try:
+                await chore(self._leadership.authority())
+            except HaulError as error:
+                _log.warning("housekeeping.not_done", error=error.message)
+
+    async def _give_up_silent(self, authority: Authority) -> None:
+        try:
+            await self._membership.refresh_online()
+        except HaulError:
+            self._silence.forget()
+            raise
+        cluster_map = self._membership.map
+        over = self._silence.over(cluster_map.nodes, self._membership.is_online, clock.boottime())
+        leaving = given_up(cluster_map, over)
+        if len(leaving) < len(over) and not self._told_half:
+            _log.error("housekeeping.too_many_silent", nodes=[node.id for node in over if node not in leaving])
+        self._told_half = len(leaving) < len(over)
+        for node in leaving:
+            _log.error("housekeeping.node_given_up", node=node.id, role=node.role)
+            await self._membership.remove(node.id, authority.compare)
+
+    async def _let_leave(self, authority: Authority) -> None:
+        for node in self._membership.map.targets:
+            if node.flags & FLAG_DECOMMISSION and await self._is_empty(node):
+                _log.info("housekeeping.node_left", node=node.id)
+                await self._membership.remove(node.id, authority.compare, is_final=True)
