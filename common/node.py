@@ -24,7 +24,7 @@ import uvicorn
 import uvloop
 
 from common.errors import HaulError, InvalidRequest
-from common.settings import Settings, load_settings
+from common.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from common.web import Application
 
 _BACKLOG = 2048
@@ -166,13 +166,19 @@ C = TypeVar("C", bound=NodeSettings)
 
 
 def main(role: str, model: type[C], build: Callable[[C], Node]) -> int:
-    """`python -m ROLE --config FILE`: run a node until it is told to stop; returns the process's exit code."""
+    """`python -m ROLE --config FILE`: run a node until it is told to stop; returns the process's exit code.
+
+    With `--environment`, variables `HAUL_NODE_…` win over the file, or stand in for it.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {role}", description=f"Run one {role} of a Haul cluster.")
-    parser.add_argument("--config", type=Path, required=True, help=f"TOML file with the {role}'s settings")
+    parser.add_argument("--config", type=Path, help=f"TOML file with the {role}'s settings")
+    parser.add_argument("--environment", action="store_true", help=f"read settings from {ENVIRONMENT_PREFIX}… as well")
     arguments = parser.parse_args()
+    if not arguments.config and not arguments.environment:
+        parser.error("the settings must come from somewhere: --config FILE, --environment or both")
     configure_logging()
     try:
-        config = load_settings(model, arguments.config)
+        config = load_settings(model, arguments.config, os.environ if arguments.environment else None)
         with exclusive(config.data_dir), listen(config.host, config.port) as listener:
             run(build(config), listener)
     except HaulError as error:

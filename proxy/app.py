@@ -64,7 +64,14 @@ class ProxyNode:
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this proxy must stop by itself; there from `start` on."""
         identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
-        own = Node(config.id, PROXY, config.public_url, incarnation=identity.incarnation(), data_id=identity.data_id)
+        own = Node(
+            config.id,
+            PROXY,
+            config.intra_url or config.public_url,
+            config.public_url if config.intra_url else "",
+            incarnation=identity.incarnation(),
+            data_id=identity.data_id,
+        )
         self._membership = Membership(own, self._store, peers, self._scope, config.keep_alive_seconds)
         self._leadership = Leadership(config.id, self._store, self._membership.ttl_seconds)
         self._buckets = Buckets(self._store, self._membership, peers)

@@ -17,7 +17,10 @@ class ProxyConfig(NodeSettings):
     id: str = Field(pattern=r"^[A-Za-z0-9]{1,32}$", description="Node id, unique in the cluster.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(ge=0, le=65535, description="Port to listen on.")
-    public_url: str = Field(pattern=r"^https?://[^/]+$", description="How clients and peers reach this node.")
+    public_url: str = Field(pattern=r"^https?://[^/]+$", description="How clients reach this node.")
+    intra_url: str = Field(
+        "", pattern=r"^(https?://[^/]+)?$", description="How peers reach this node, where that is not its `public_url`."
+    )
     cluster_id: str = Field(min_length=1, description="The cluster that this proxy belongs to.")
     data_dir: Path = Field(description="Lock of this proxy.")
     meta_store: str = Field(description="Where the cluster's state is kept: `sqlite:PATH`, one for all proxies.")

@@ -69,7 +69,8 @@ class TargetNode:
         node = Node(
             config.id,
             TARGET,
-            config.public_url,
+            config.intra_url or config.public_url,
+            config.public_url if config.intra_url else "",
             incarnation=identity.incarnation(),
             mountpaths=tuple(str(path) for path in config.mountpaths),
             data_id=identity.data_id,

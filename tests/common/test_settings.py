@@ -59,6 +59,31 @@ def test_refusals_name_the_file_and_the_field(tmp_path: Path, content: str | byt
     assert str(tmp_path / "node.toml") in str(refused.value)
 
 
+def test_variables_win_over_the_file_or_stand_in_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('id = "t1"\nmountpaths = ["/a"]\n')
+    variables = {"HAUL_NODE_MOUNTPATHS": "/b, /c", "HAUL_NODE_ID": "", "HAUL_ENDPOINT": "http://x"}
+    assert load_settings(Config, path, variables) == Config(id="t1", mountpaths=(Path("/b"), Path("/c")))
+    variables = {"HAUL_NODE_ID": "t2", "HAUL_NODE_LISTEN": "{}"}
+    with pytest.raises(InvalidRequest, match="the environment: field 'listen'"):
+        load_settings(Config, None, variables)
+    assert load_settings(Config, None, {"HAUL_NODE_ID": "t2"}).id == "t2"
+
+
+def test_tables_in_variables_are_json(tmp_path: Path) -> None:
+    path = tmp_path / "target.toml"
+    path.write_text(
+        'id = "t1"\nport = 1\npublic_url = "u"\ncluster_id = "c"\ndata_dir = "d"\nproxies = ["p"]\nmountpaths = ["m"]\n'
+    )
+    variables = {"HAUL_NODE_MOUNTPATHS": "/m", "HAUL_NODE_PORT": "8081", "HAUL_NODE_RATE_LIMIT": '{"a.example": 5}'}
+    config = load_settings(TargetConfig, path, variables)
+    assert (config.port, config.rate_limit) == (8081, {"a.example": 5})
+    with pytest.raises(InvalidRequest, match="HAUL_NODE_RATE_LIMIT is not JSON"):
+        load_settings(TargetConfig, path, variables | {"HAUL_NODE_RATE_LIMIT": "{"})
+    with pytest.raises(InvalidRequest, match="field 'prot': Extra inputs"):
+        load_settings(TargetConfig, path, {"HAUL_NODE_PROT": "1"})
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="No such file"):
         load_settings(Config, tmp_path / "none.toml")
