@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down check format test test-packages soak soak-resume soak-chaos bench debian clean
+.PHONY: help install dev demo demo-down image up down scale check format test test-packages soak soak-resume soak-chaos bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,18 @@ demo: $(VENV)/.installed ## start a cluster and a web server, download, read bac
 
 demo-down: ## stop what `make demo` has started
 	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python deploy/demo/run.py down; else echo "The demo is not running."; fi
+
+image: ## build the container image; BASE_IMAGE, WHEELS, HAUL_IMAGE and ETCD_IMAGE can be set
+	@deploy/docker/build.sh
+
+up: image ## start the cluster of docker-compose.yml: 3 etcd members, 2 proxies, 4 targets
+	@$(PYTHON) deploy/compose/cluster.py up
+
+down: ## stop it and keep its data; ARGS=--volumes removes that, too
+	@$(PYTHON) deploy/compose/cluster.py down $(ARGS)
+
+scale: ## have TARGETS=n targets in it; those too many are emptied first
+	@$(PYTHON) deploy/compose/cluster.py scale $(TARGETS)
 
 check: dev ## format, lint, import rules and types
 	$(BIN)/ruff format --check --quiet .

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Builds HAUL_IMAGE, and the image of etcd where ETCD_IMAGE names none that exists.
+#
+# BASE_IMAGE chooses the base; unset, Python's official image is taken, or where it cannot be pulled, one is made from
+# Debian's packages (base.sh). WHEELS is a directory with wheels of everything in pyproject.toml and of setuptools;
+# unset, pip fetches them here, with this machine's own settings: the build itself asks no package index.
+set -eu
+cd "$(dirname "$0")/../.."
+image=${HAUL_IMAGE:-haul:local}
+etcd_image=${ETCD_IMAGE:-haul-etcd:local}
+official=python:3.11-slim-bookworm
+own=haul-base:bookworm
+
+exists() { docker image inspect "$1" >/dev/null 2>&1; }
+
+base=${BASE_IMAGE:-}
+if [ -z "$base" ]; then
+    if exists "$own"; then
+        base=$own
+    elif exists "$official" || docker pull --quiet "$official" >/dev/null 2>&1; then
+        base=$official
+    else
+        echo "No image can be pulled: making $own from Debian's packages."
+        deploy/docker/base.sh "$own"
+        base=$own
+    fi
+fi
+
+context_wheels=deploy/docker/wheels
+if [ -n "${WHEELS:-}" ]; then
+    rm -f "$context_wheels"/*.whl
+    cp "$WHEELS"/*.whl "$context_wheels"
+else
+    deploy/docker/wheels.py "$context_wheels" \
+        "$(docker run --rm "$base" python3 -c 'import sys; print(*sys.version_info[:2], sep=".")')"
+fi
+
+docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$image" . >/dev/null
+exists "$etcd_image" \
+    || docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$etcd_image" - \
+        <deploy/docker/etcd.Dockerfile >/dev/null
+docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' | grep -xE "($image|$etcd_image|$base)  .*"
