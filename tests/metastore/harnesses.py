@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from common.metastore.base import MetaStore
 from common.metastore.embedded import EmbeddedStore
+from common.metastore.etcd.store import EtcdStore
 from common.metastore.memory import MemoryStore
+from tests.etcd import Etcd
 
 
 class FakeClock:
@@ -20,9 +24,26 @@ class FakeClock:
         return self.now
 
 
-class MemoryHarness:
+class _MovedTime:
+    """What harnesses have in common that move a store's clock; what is compacted is so at once."""
+
+    racers = 20
+    lease_seconds = 10.0
+    certain_part = 0.999
+
     def __init__(self) -> None:
         self._clock = FakeClock()
+
+    def now(self) -> float:
+        return self._clock.now
+
+    async def compact(self) -> None:
+        pass
+
+
+class MemoryHarness(_MovedTime):
+    def __init__(self) -> None:
+        super().__init__()
         self._store: MemoryStore | None = None
 
     @asynccontextmanager
@@ -39,11 +60,11 @@ class MemoryHarness:
         await self._store.list("")
 
 
-class EmbeddedHarness:
+class EmbeddedHarness(_MovedTime):
     def __init__(self, path: Path, clients: int) -> None:
+        super().__init__()
         self._path = path
         self._clients = clients
-        self._clock = FakeClock()
 
     @asynccontextmanager
     async def opened(self, keep_revisions: int = 10_000) -> AsyncIterator[Sequence[MetaStore]]:
@@ -59,3 +80,40 @@ class EmbeddedHarness:
 
     async def advance(self, seconds: float) -> None:
         self._clock.now += seconds
+
+
+class EtcdHarness:
+    """One client for each member; every test has an empty part of the same etcd."""
+
+    racers = 6
+    lease_seconds = 2.0
+    certain_part = 0.4
+
+    def __init__(self, etcd: Etcd) -> None:
+        self._etcd = etcd
+        self._keep_revisions = 0
+
+    @asynccontextmanager
+    async def opened(self, keep_revisions: int = 10_000) -> AsyncIterator[Sequence[MetaStore]]:
+        self._keep_revisions = keep_revisions
+        cluster_id = secrets.token_hex(4)
+        urls = self._etcd.urls
+        stores = [EtcdStore(urls[first:] + urls[:first], cluster_id) for first in range(len(urls))]
+        async with AsyncExitStack() as stack:
+            for store in stores:
+                stack.push_async_callback(store.close)
+            await asyncio.gather(*(store.start() for store in stores))
+            yield stores
+        # No lease of this test may end in another one, which would see its revision.
+        self._etcd.call(0, "/v3/kv/deleterange", key="AA==", range_end="AA==")
+
+    async def advance(self, seconds: float) -> None:
+        """A lease can only be waited for."""
+        await asyncio.sleep(seconds)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def compact(self) -> None:
+        revision = self._etcd.revision() - self._keep_revisions
+        await asyncio.to_thread(self._etcd.call, 0, "/v3/kv/compaction", revision=revision, physical=True)

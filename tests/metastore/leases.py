@@ -20,18 +20,20 @@ from tests.metastore.scenario import Harness, take, told, value_of, with_clients
 class Leases:
     def test_lease_never_ends_early_and_takes_its_keys_along(self, harness: Harness) -> None:
         async def scenario(clients: Sequence[MetaStore]) -> None:
-            lease = await clients[0].grant(10.0)
-            assert lease.ttl_seconds >= 10.0
+            granted_at = harness.now()
+            lease = await clients[0].grant(harness.lease_seconds)
+            assert lease.ttl_seconds >= harness.lease_seconds
             await put(clients[0], "nodes/a", b"1", lease.id)
             await put(clients[0], "nodes/b", b"1", lease.id)
             kept = await put(clients[0], "nodes/c", b"1")
             async with aclosing(clients[-1].watch("nodes/", kept + 1)) as events:
-                await harness.advance(9.99)
+                await harness.advance(harness.lease_seconds * harness.certain_part)
                 item = await clients[-1].get("nodes/a")
                 assert item is not None
                 assert item.lease_id == lease.id
                 await harness.advance(lease.ttl_seconds)
                 gone = [told(event) for event in await take(events, 2)]
+                assert harness.now() - granted_at >= harness.lease_seconds
             assert [(key, value) for _, key, value in gone] == [("nodes/a", None), ("nodes/b", None)]
             assert gone[0][0] == gone[1][0] > kept
             assert [item.key for item in (await clients[0].list("")).items] == ["nodes/c"]
@@ -40,7 +42,7 @@ class Leases:
 
     def test_what_has_ended_is_not_read(self, harness: Harness) -> None:
         async def scenario(clients: Sequence[MetaStore]) -> None:
-            lease = await clients[0].grant(5.0)
+            lease = await clients[0].grant(harness.lease_seconds)
             await put(clients[0], "leader", b"1", lease.id)
             await harness.advance(lease.ttl_seconds * 2)
             assert (await create(clients[-1], "leader", b"2")).succeeded
@@ -49,10 +51,10 @@ class Leases:
 
     def test_keep_alive_and_its_loss(self, harness: Harness) -> None:
         async def scenario(clients: Sequence[MetaStore]) -> None:
-            lease = await clients[0].grant(10.0)
+            lease = await clients[0].grant(harness.lease_seconds)
             await put(clients[0], "a", b"1", lease.id)
-            for _ in range(5):
-                await harness.advance(8.0)
+            for _ in range(4):
+                await harness.advance(harness.lease_seconds * harness.certain_part)
                 assert 0 < await clients[-1].keep_alive(lease.id) <= lease.ttl_seconds
             assert await value_of(clients[0], "a") == b"1"
             await harness.advance(lease.ttl_seconds * 2)

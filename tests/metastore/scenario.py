@@ -22,9 +22,21 @@ DEADLINE_SECONDS = 60.0
 class Harness(Protocol):
     """Opens the clients of one store, and moves the time that its leases are counted in."""
 
+    racers: int
+    """How many may want to change the same key at once: each of them costs all others one call more."""
+    lease_seconds: float
+    """How long leases of tests live: long where time is moved, short where it has to pass."""
+    certain_part: float
+    """So much of a lease can have passed when a test looks, and it is certain that the lease has not ended."""
+
     def opened(self, keep_revisions: int = 10_000) -> AbstractAsyncContextManager[Sequence[MetaStore]]: ...
 
     async def advance(self, seconds: float) -> None: ...
+
+    def now(self) -> float: ...
+
+    async def compact(self) -> None:
+        """Only the `keep_revisions` latest are kept when this returns."""
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -46,12 +58,14 @@ def with_clients(
 
 
 async def increment(store: MetaStore, key: str) -> None:
+    item = await store.get(key)
     while True:
-        item = await store.get(key)
         count = int(item.value) if item else 0
         revision = item.mod_revision if item else ABSENT
-        if (await compare_and_set(store, key, revision, str(count + 1).encode())).succeeded:
+        result = await compare_and_set(store, key, revision, str(count + 1).encode())
+        if result.succeeded:
             return
+        item = result.current[key]
 
 
 async def take(events: AsyncGenerator[Event, None], count: int) -> list[Event]:

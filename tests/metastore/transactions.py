@@ -50,8 +50,8 @@ class Transactions:
                 for _ in range(50):
                     await increment(client, "counter")
 
-            await asyncio.gather(*(work(clients[number % len(clients)]) for number in range(20)))
-            assert await value_of(clients[0], "counter") == b"1000"
+            await asyncio.gather(*(work(clients[number % len(clients)]) for number in range(harness.racers)))
+            assert await value_of(clients[0], "counter") == b"%d" % (harness.racers * 50)
 
         with_clients(harness, scenario)
 

@@ -121,6 +121,7 @@ class Watches:
             first = await put(clients[0], "a", b"0")
             for step in range(60):
                 await put(clients[0], "a", str(step).encode())
+            await harness.compact()
             async with aclosing(clients[-1].watch("", first)) as events:
                 event = await anext(events)
                 assert isinstance(event, Resync)

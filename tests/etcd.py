@@ -1,0 +1,139 @@
+"""Real etcd servers on loopback, as many as a test wants: killed, stopped, restarted, wiped."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.crash.processes import free_port
+from tests.waiting import wait_for
+
+_HEARTBEAT_MS = 50
+_ELECTION_MS = 500
+
+
+class Etcd:
+    """`with Etcd(directory) as etcd`: members 0, 1, …; `scheme` and `options` go to each of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        members: int = 3,
+        options: Sequence[str] = (),
+        scheme: str = "http",
+        client_cert: tuple[str, str] | None = None,
+        ca: str | None = None,
+    ) -> None:
+        self.directory = directory
+        self._options = list(options)
+        self._scheme = scheme
+        first = free_port()
+        self._client_ports = range(first, first + members)
+        self._peer_ports = range(first + members, first + 2 * members)
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.http = httpx.Client(timeout=10, trust_env=False, verify=ca or True, cert=client_cert)
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"{self._scheme}://127.0.0.1:{port}" for port in self._client_ports]
+
+    @property
+    def meta_store(self) -> str:
+        """How a proxy is configured to use it."""
+        names = ",".join(url.partition("//")[2] for url in self.urls)
+        return f"{'etcds' if self._scheme == 'https' else 'etcd'}://{names}"
+
+    def __enter__(self) -> Self:
+        try:
+            for member in range(len(self.urls)):
+                self.start(member)
+            self.wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        for process in self._processes.values():
+            process.wait()
+
+    def start(self, member: int) -> None:
+        peers = [f"http://127.0.0.1:{port}" for port in self._peer_ports]
+        arguments = {
+            "name": f"m{member}",
+            "data-dir": self.directory / f"m{member}",
+            "listen-client-urls": self.urls[member],
+            "advertise-client-urls": self.urls[member],
+            "listen-peer-urls": peers[member],
+            "initial-advertise-peer-urls": peers[member],
+            "initial-cluster": ",".join(f"m{number}={url}" for number, url in enumerate(peers)),
+            "heartbeat-interval": _HEARTBEAT_MS,
+            "election-timeout": _ELECTION_MS,
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / f"m{member}.log").open("ab") as log:
+            self._processes[member] = subprocess.Popen(
+                ["etcd", *(f"--{name}={value}" for name, value in arguments.items()), *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self, member: int) -> None:
+        self._processes[member].kill()
+        self._processes[member].wait()
+
+    def pause(self, *members: int) -> None:
+        for member in members or self._processes:
+            self._processes[member].send_signal(signal.SIGSTOP)
+
+    def resume(self, *members: int) -> None:
+        for member in members or self._processes:
+            self._processes[member].send_signal(signal.SIGCONT)
+
+    def call(self, member: int, path: str, **body: Any) -> dict[str, Any]:
+        """What the test itself wants of a member."""
+        response = self.http.post(self.urls[member] + path, json=body)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def leader(self) -> int:
+        """The member that leads."""
+
+        def leading() -> list[int]:
+            with contextlib.suppress(httpx.HTTPError, AssertionError):
+                states = {member: self.call(member, "/v3/maintenance/status") for member in self._living()}
+                return [
+                    member for member, state in states.items() if state["header"]["member_id"] == state.get("leader")
+                ]
+            return []
+
+        return wait_for(leading, what="a leader of etcd")[0]
+
+    def revision(self, member: int = 0) -> int:
+        return int(self.call(member, "/v3/kv/range", key="AA==")["header"]["revision"])
+
+    def wait_until_ready(self) -> None:
+        for member in self._living():
+            wait_for(lambda member=member: self._answers(member), what=f"etcd {member} ready")
+
+    def _living(self) -> list[int]:
+        return [member for member, process in self._processes.items() if process.poll() is None]
+
+    def _answers(self, member: int) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return self.http.post(self.urls[member] + "/v3/kv/range", json={"key": "AA=="}).status_code != 503
+        return False

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.etcd import Etcd
+from tests.metastore.conformance import Conformance
+from tests.metastore.harnesses import EtcdHarness
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    with Etcd(tmp_path_factory.mktemp("etcd")) as etcd:
+        yield etcd
+
+
+class TestEtcd(Conformance):
+    @pytest.fixture
+    def harness(self, etcd: Etcd) -> EtcdHarness:
+        return EtcdHarness(etcd)
