@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from functools import partial
 
 from fastapi import Request, Response
@@ -17,8 +18,11 @@ from common.clustermap import PROXY, Node
 from common.errors import Fenced, HaulError, InvalidRequest, PeerError
 from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
-from common.metastore.base import MetaStore
+from common.metastore.base import MetaStore, WrongIncarnation
 from common.metastore.embedded import EmbeddedStore
+from common.metastore.etcd.address import member_urls, read_password, tls_context
+from common.metastore.etcd.login import Credentials
+from common.metastore.etcd.store import EtcdStore
 from common.nodeclient import NodeClient
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
@@ -59,7 +63,7 @@ class ProxyNode:
         self._name = f"p[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
-        self._store = store if store is not None else EmbeddedStore(config.meta_store_path)
+        self._store = store if store is not None else _configured_store(config)
         peers = Peers(self._client)
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this proxy must stop by itself; there from `start` on."""
@@ -97,8 +101,8 @@ class ProxyNode:
 
     async def start(self) -> None:
         """Open the store, take up its state, join the cluster."""
-        if isinstance(self._store, EmbeddedStore):
-            self._config.meta_store_path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(self._store, EmbeddedStore) and (path := self._config.meta_store_path) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self.ended = asyncio.get_running_loop().create_future()
         await self._store.start()
         await self._membership.start()
@@ -121,7 +125,7 @@ class ProxyNode:
     async def _stay_joined(self) -> None:
         try:
             await self._membership.keep_alive()
-        except Fenced as error:
+        except (Fenced, WrongIncarnation) as error:
             self.ended.set_result(error)
 
     def _build_api(self, reports: Reports) -> DocumentedApi:
@@ -158,6 +162,24 @@ class ProxyNode:
             await self._intra(scope, receive, send)
         else:
             await self._api({**scope, "path": _api_path(scope)}, receive, send)
+
+
+def _configured_store(config: ProxyConfig) -> MetaStore:
+    """Raises InvalidRequest when a file that the configuration names cannot be used."""
+    if config.meta_store_path is not None:
+        return EmbeddedStore(config.meta_store_path)
+    urls = member_urls(config.meta_store)
+    # So that not all proxies ask the same member.
+    random.shuffle(urls)
+    files = (config.meta_store_ca_file, config.meta_store_cert_file, config.meta_store_key_file)
+    return EtcdStore(
+        urls,
+        config.cluster_id,
+        credentials=Credentials(config.meta_store_user, read_password(config.meta_store_password_file))
+        if config.meta_store_password_file is not None
+        else None,
+        tls=tls_context(*files) if urls[0].startswith("https:") else None,
+    )
 
 
 async def _is_empty(peers: Peers, node: Node) -> bool:

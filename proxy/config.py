@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from common.metastore.etcd.address import is_etcd, member_urls
 from common.node import NodeSettings
 
 _SQLITE = "sqlite:"
@@ -23,7 +24,23 @@ class ProxyConfig(NodeSettings):
     )
     cluster_id: str = Field(min_length=1, description="The cluster that this proxy belongs to.")
     data_dir: Path = Field(description="Lock of this proxy.")
-    meta_store: str = Field(description="Where the cluster's state is kept: `sqlite:PATH`, one for all proxies.")
+    meta_store: str = Field(
+        description="Where the cluster's state is kept: `sqlite:PATH`, one file for all proxies of one machine, or "
+        "`etcd://HOST:PORT,HOST:PORT,…` (`etcds://…` by TLS) for many machines."
+    )
+    meta_store_user: str = Field("", description="User of etcd, when its authentication is enabled.")
+    meta_store_password_file: Path | None = Field(
+        None, validate_default=True, description="File with that user's password, which nobody else can write."
+    )
+    meta_store_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that have signed etcd's certificates; otherwise the system's."
+    )
+    meta_store_cert_file: Path | None = Field(
+        None, description="Certificate (PEM) to show to etcd, where it asks for one."
+    )
+    meta_store_key_file: Path | None = Field(
+        None, validate_default=True, description="Private key (PEM) of that certificate."
+    )
     keep_alive_seconds: float = Field(2.0, gt=0, description="How often nodes report; three missed ones mean offline.")
     decision_grace_seconds: float = Field(
         5.0, ge=0, description="How long a target's share lies unstarted, at least, before an unknown job is given up."
@@ -39,11 +56,21 @@ class ProxyConfig(NodeSettings):
     @field_validator("meta_store")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if not value.startswith(_SQLITE) or value == _SQLITE:
-            raise ValueError("expecting sqlite:PATH")
+        if is_etcd(value):
+            member_urls(value)
+        elif not value.startswith(_SQLITE) or value == _SQLITE:
+            raise ValueError("expecting sqlite:PATH, etcd://HOST:PORT,… or etcds://HOST:PORT,…")
+        return value
+
+    @field_validator("meta_store_password_file", "meta_store_key_file")
+    @classmethod
+    def _with_its_other_half(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        other = "meta_store_user" if info.field_name == "meta_store_password_file" else "meta_store_cert_file"
+        if bool(info.data.get(other)) != (value is not None):
+            raise ValueError(f"give both this and {other}, or neither")
         return value
 
     @property
-    def meta_store_path(self) -> Path:
-        """The embedded store's file."""
-        return Path(self.meta_store.removeprefix(_SQLITE))
+    def meta_store_path(self) -> Path | None:
+        """The embedded store's file; None where the store is an etcd."""
+        return None if is_etcd(self.meta_store) else Path(self.meta_store.removeprefix(_SQLITE))

@@ -33,6 +33,7 @@ from common.metastore.base import (
     Put,
     PutEvent,
     Resync,
+    WrongIncarnation,
     delete,
 )
 from proxy.leadership import check_guard
@@ -116,12 +117,15 @@ class Membership:
             _log.warning("membership.leave_failed", error=error.message)
 
     async def keep_alive(self) -> None:
-        """Keep this proxy's own lease alive for ever; raises Fenced when it is not the node any more."""
+        """Keep this proxy's own lease alive for ever.
+
+        Raises Fenced when it is not the node any more, WrongIncarnation when the meta store is another one.
+        """
         while True:
             await asyncio.sleep(self._keep_alive_seconds)
             try:
                 await self.join(self._own)
-            except Fenced:
+            except (Fenced, WrongIncarnation):
                 raise
             except PeerError as error:
                 _log.warning("membership.keep_alive_failed", error=error.message)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Timing:
     """`call_seconds` bounds every call of the store as its users see it."""
 
-    call_seconds: float = 1.8
+    call_seconds: float = 1.5
     start_seconds: float = 10.0
     """Etcd and the proxies may be started together."""
     attempt_seconds: float = 0.6
