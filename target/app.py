@@ -32,6 +32,7 @@ from target.downloads.copies import Copies
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane
+from target.downloads.lanes import Lanes
 from target.downloads.ledger import Ledger
 from target.downloads.recorder import Recorder
 from target.downloads.retry import RetryPolicy
@@ -42,6 +43,9 @@ from target.downloads.story import Story
 from target.downloads.survey import Surveyor
 from target.membership import Membership
 from target.storage.metadata import ObjectMetadata
+from target.storage.mountpath import Durability
+from target.storage.mountpaths import Mountpaths
+from target.storage.registry import Registry
 from target.storage.store import Store
 from target.transfer.egress import EgressGuard
 from target.transfer.request import TransferSettings
@@ -58,13 +62,10 @@ class TargetNode:
         self._client = NodeClient()
         identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
         self._epochs = EpochGate(config.data_dir / "epoch.json")
-        self._store = Store(
-            config.mountpaths,
-            config.cluster_id,
-            config.id,
-            registry=config.data_dir / "mountpaths.json",
-            durability=config.durability,
-        )
+        durability = Durability(config.durability)
+        registry = Registry(config.data_dir / "mountpaths.json")
+        self._mountpaths = Mountpaths(config.mountpaths, config.cluster_id, config.id, registry, durability)
+        self._store = Store(self._mountpaths, durability)
         self._journal = Journal(config.data_dir / "journal.db")
         node = Node(
             config.id,
@@ -109,7 +110,7 @@ class TargetNode:
         self.http_protocol = fast_reads(self._objects.read_small)
 
     def _build_downloads(self, config: TargetConfig, nursery: Nursery, story: Story, budgets: Budgets) -> Downloads:
-        scheduler = Scheduler(len(config.mountpaths), _host_settings(config), story.tell)
+        scheduler = Scheduler(0, _host_settings(config), story.tell)
         recorder = Recorder(self._journal)
         settings = LaneSettings(
             config.max_transfers_per_lane,
@@ -120,17 +121,17 @@ class TargetNode:
             host_leases=budgets.of_hosts,
             may_work=lambda: self._membership.may_work,
         )
-        lanes = [
-            Lane(number, mountpath, nursery, scheduler, recorder, settings)
-            for number, mountpath in enumerate(self._store.mountpaths)
-        ]
+        self._lanes = Lanes(
+            scheduler,
+            self._mountpaths,
+            lambda slot: Lane(slot.number, slot.mountpath, nursery, scheduler, recorder, settings),
+        )
         return Downloads(
             config.id,
             self._journal,
             scheduler,
             recorder,
-            lanes,
-            self._usable_lanes,
+            self._lanes,
             story,
             budgets,
         )
@@ -140,7 +141,7 @@ class TargetNode:
 
     def _deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         denied = list(endpoints)
-        self._downloads.deny_endpoints(denied)
+        self._lanes.deny_endpoints(denied)
         self._survey_guard.deny_endpoints(denied)
 
     async def _call_target(self, target_id: str, path: str, body: object) -> Any:
@@ -150,13 +151,6 @@ class TargetNode:
         """Of the whole cluster, in order; none before this target has joined."""
         return sorted(node.id for node in self._membership.cluster_map.targets)
 
-    def _usable_lanes(self) -> dict[int, int]:
-        """Lanes whose mountpath can be used, with its digest."""
-        usable = set(self._store.usable)
-        return {
-            number: mountpath.digest for number, mountpath in enumerate(self._store.mountpaths) if mountpath in usable
-        }
-
     def _job_ended(self, job_id: str) -> None:
         self._scope.start(f"announce {job_id}", self._membership.announce_end(job_id))
 
@@ -165,6 +159,8 @@ class TargetNode:
         self.ended = asyncio.get_running_loop().create_future()
         self._epochs.start()
         await asyncio.to_thread(self._store.start)
+        if self._mountpaths.is_new and not self._mountpaths.view.placed:
+            self._store.choose(0)  # a mistake in the configuration: raises what is wrong
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._budgets.start()
         self._scope.start("membership", self._stay_joined())

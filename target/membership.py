@@ -97,7 +97,7 @@ class Membership:
         """
         body = {
             "node": self._node.to_wire(),
-            "mountpaths": self._store.describe(),
+            "mountpaths": self._store.mountpaths.describe(),
             "map_version": self.cluster_map.version,
         }
         asked_at = boottime()

@@ -5,9 +5,12 @@ The cluster as a whole is described by the proxies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common import clock, web
 from common.errors import InvalidRequest, MethodNotAllowed
 from target.membership import Membership
+from target.storage.registry import LEAVING, State
 from target.storage.store import Store
 
 
@@ -45,6 +48,14 @@ class NodeApi:
                 node = cluster_map.get(self._node_id)
                 return node.to_snode(is_smap_member=False) if node else {}
             case "mountpaths":
-                labels = [mountpath["path"] for mountpath in self._store.describe()]
-                return {"available": labels, "waiting_dd": [], "disabled": []}
+                return listed(self._store.mountpaths.states())
         raise InvalidRequest("invalid '/v1/daemon' request: unrecognized 'what=…' query")
+
+
+def listed(states: Mapping[str, State]) -> dict[str, list[str]]:
+    """AIStore's MountpathList (wire.md §4.4): what waits for its end is not available."""
+    return {
+        "available": sorted(path for path, state in states.items() if state is State.ENABLED),
+        "waiting_dd": sorted(path for path, state in states.items() if state in LEAVING),
+        "disabled": sorted(path for path, state in states.items() if state in (State.DISABLED, State.FAULTED)),
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.errors import DiskError, HaulError, NoSpace, Retry
+from common.errors import DiskError, DiskFailure, HaulError, NoSpace, Retry
 from target.transfer.request import FetchError
 
 GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET, LEND = range(8)
@@ -21,9 +21,9 @@ READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
 """From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (limited, bytes read, wanted);
 (id, connections)."""
 
-HOST, OBJECT, OURS = "host", "object", ""
+HOST, OBJECT, DISK, OURS = "host", "object", "disk", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
-or nothing that says anything about either."""
+the mountpath's; or nothing that says anything about these."""
 
 FINISHED, SKIPPED, FAILED = 0, 1, 2
 """How a task ended, as the journal stores it."""
@@ -123,4 +123,5 @@ def failure_of(order_id: int, error: HaulError) -> Failure:
         slows, wait = error.slows_host, error.retry_after_seconds
         return Failure(order_id, error.message, passes, slows, wait, fault=fault, reason=reason)
     passes = isinstance(error, DiskError) or error.retry is Retry.LATER
-    return Failure(order_id, error.message, passes and not isinstance(error, NoSpace))
+    fault = DISK if isinstance(error, DiskFailure) else OURS
+    return Failure(order_id, error.message, passes and not isinstance(error, NoSpace), fault=fault)

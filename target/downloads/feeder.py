@@ -83,7 +83,7 @@ class Feeder:
 
     def nudge(self, share: Share) -> None:
         """Some of the share's tasks have been taken: feed more if it has become hungry."""
-        if not share.exhausted and not self._changed.is_set() and _is_hungry(share):
+        if not share.exhausted and not self._changed.is_set() and self._is_hungry(share):
             self._changed.set()
 
     def _run(self) -> None:
@@ -115,7 +115,7 @@ class Feeder:
                 self._lists.forget(share)
                 continue
             self._shares.rotate(-1)
-            if _is_hungry(share):
+            if self._is_hungry(share):
                 return share
         return None
 
@@ -160,7 +160,6 @@ class Feeder:
             for (position, name, link, expected), lane in zip(tasks, lanes, strict=True)
         ]
 
-
-def _is_hungry(share: Share) -> bool:
-    queued = share.queued
-    return min(queued) < LOW_PER_LANE and sum(queued) < MAX_QUEUED
+    def _is_hungry(self, share: Share) -> bool:
+        fewest = min((share.queued_in(lane) for lane in self._usable_lanes()), default=0)
+        return fewest < LOW_PER_LANE and sum(share.queued) < MAX_QUEUED

@@ -130,7 +130,7 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._connection: sqlite3.Connection
 
-    def start(self, lanes: int) -> list[Share]:
+    def start(self) -> list[Share]:
         """Open or create the file and return every share that it holds, with its figures; starts the thread."""
         self._path.touch(mode=0o600, exist_ok=True)
         self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -138,7 +138,7 @@ class Journal:
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)
         _add_missing_columns(self._connection)
-        shares = _load(self._connection, lanes)
+        shares = _load(self._connection)
         self._thread.start()
         return shares
 
@@ -231,14 +231,14 @@ def _add_missing_columns(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE results ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
 
 
-def _load(connection: sqlite3.Connection, lanes: int) -> list[Share]:
+def _load(connection: sqlite3.Connection) -> list[Share]:
     shares: dict[int, Share] = {}
     rooms: dict[str, Room] = {}
     rows = connection.execute("SELECT number, spec, state, sealed, started_ns, finished_ns FROM shares ORDER BY number")
     for number, spec, state, sealed, started_ns, finished_ns in rows:
         unpacked = JobSpec.unpack(spec)
         room = rooms.setdefault(unpacked.id, Room(unpacked.connections))
-        share = Share(number, unpacked, state=State(state), started_ns=started_ns, lanes=lanes, room=room)
+        share = Share(number, unpacked, state=State(state), started_ns=started_ns, room=room)
         share.sealed, share.finished_ns, share.has_history = bool(sealed), finished_ns, True
         shares[number] = share
     counts = connection.execute("SELECT share, outcome, count(*), sum(downloaded) FROM results GROUP BY share, outcome")

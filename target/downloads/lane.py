@@ -6,7 +6,6 @@ are the carrier's, keeping one alive `target.carriers.handle`'s.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections import deque
@@ -20,8 +19,9 @@ from common.errors import HaulError
 from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
-from target.carriers.messages import FAILED, Failure, Greeting, Order, Terms, failure_of
+from target.carriers.messages import DISK, FAILED, OURS, Failure, Order, failure_of
 from target.carriers.nursery import Nursery
+from target.downloads.briefing import Briefing
 from target.downloads.feeder import Feeder
 from target.downloads.leases import Lease
 from target.downloads.orders import Leaving, Orders
@@ -38,6 +38,8 @@ _SILENCE_SECONDS = 3.0
 """A carrier that fetches says something every half second; one that does not hangs, most likely on its disk."""
 _OBEY_SECONDS = 5.0
 """To drop fetches takes no time; to commit what has come whole may take a slow disk longer, and is waited for."""
+_ABANDON_SECONDS = 2.0
+"""A thread that makes a directory on a disk that hangs is left behind."""
 _log = structlog.get_logger("target.lane")
 
 
@@ -62,33 +64,46 @@ class Lane:
         self._feeder: Feeder
         self._wake_lanes: Callable[[set[int]], None]
         self._random = random.Random()  # noqa: S311 - jitter needs no cryptography
-        self._told: dict[int, Share] = {}
+        self._briefing = Briefing(self._handle)
         self._orders = Orders()
         self._heard_at = 0.0
         self._trouble = ""
         self._denied: Sequence[tuple[str, int]] = ()
         self._requests: deque[Callable[[], object]] = deque()
-        self._outdated: set[int] = set()
         self._leaving: list[Leaving] = []
-        self._stopping = False
+        self._stopping = self._is_abandoned = False
         self._thread = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
 
     def __repr__(self) -> str:
         return f"<Lane {self._number}: {self._orders}>"
 
     def start(self, feeder: Feeder, wake_lanes: Callable[[set[int]], None]) -> None:
-        """Start the thread; `wake_lanes` is given numbers of other lanes. Does nothing where there is no disk."""
+        """Start the thread; `wake_lanes` is given numbers of other lanes."""
         self._feeder = feeder
         self._wake_lanes = wake_lanes
-        if self._mountpath.is_open:
-            self._thread.start()
+        self._thread.start()
 
-    def stop(self) -> None:
-        """Let the carrier drop what it fetches (those tasks stay to be done), take its last report, end the thread."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Let the carrier drop what it fetches (those tasks stay to be done), take its last report, end the thread.
+
+        `at_once`, for a disk that has failed: nothing is waited for long, and nothing is taken in any more.
+        """
+        self._is_abandoned = at_once
         self._stopping = True
         self.wake()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_ABANDON_SECONDS if at_once else None)
+
+    def leave(self) -> list[Task]:
+        """After `stop`, on the thread that calls `cancel`: what it had ordered and not heard the end of."""
+        tasks = [*self._orders.fetching.values(), *self._orders.committing.values()]
+        for task in self._orders.fetching.values():
+            self._scheduler.dropped(task)
+        self._orders = Orders()
+        self._do_requests()
+        for leaving in self._leaving:
+            leaving.done()
+        return tasks
 
     def wake(self) -> None:
         """There may be something to do; any thread."""
@@ -108,19 +123,23 @@ class Lane:
     def forget(self, share: Share) -> None:
         """The share has ended: what its failed tasks have left half-fetched goes; any thread."""
         if self._thread.is_alive():
-            self._requests.append(lambda: self._forget(share))
+            self._requests.append(lambda: self._briefing.forget(share))
             self.wake()
 
     def retell(self, share: Share) -> None:
         """The share's terms have changed: tell the carrier before its next order; any thread."""
         if self._thread.is_alive():
-            self._requests.append(lambda: self._outdated.add(share.number))
+            self._requests.append(lambda: self._briefing.outdate(share))
 
     def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         """Tell the carrier, and those after it, what is never an origin; any thread."""
         denied = sorted(endpoints)
         self._requests.append(lambda: self._deny(denied))
         self.wake()
+
+    def order_ids(self) -> set[int]:
+        """What is ordered now, and has not ended; any thread."""
+        return set(self._orders)
 
     def current_tasks(self, share: Share) -> list[TaskProgress]:
         """The share's running fetches as they were half a second ago at most; any thread."""
@@ -129,7 +148,7 @@ class Lane:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                if self._handle.start(self._greeting()):
+                if self._handle.start(self._settings.greeting(self._mountpath)):
                     self._handle.send(messages.DENY, self._denied)
                 self._do_requests()
                 if self._handle.is_alive:
@@ -140,6 +159,8 @@ class Lane:
                 self._notice_silence()
                 if self._leaving:
                     self._let_leave()
+            if self._is_abandoned:
+                self._handle.kill()
             self._take_in(self._handle.farewell())
         except Exception:
             _log.exception("lane.died", lane=self._number)
@@ -159,13 +180,6 @@ class Lane:
             if lanes:
                 _log.warning("lane.carrier_silent", lane=self._number, fetching=len(self._orders.fetching))
                 self._wake_lanes(lanes)
-
-    def _greeting(self) -> Greeting:
-        path, settings = self._mountpath, self._settings
-        durability, origins = path.durability.value, settings.allow_origins
-        files = settings.ca_file, settings.known_hosts_file
-        limits = {host: int(lease.bytes_per_second) for host, lease in settings.host_leases.items()}
-        return Greeting(path.path, path.id, durability, origins, *files, os.getpid(), limits)
 
     def _do_requests(self) -> None:
         while self._requests:
@@ -216,22 +230,12 @@ class Lane:
             self._mountpath.bucket_for_writing(spec.bucket, spec.bucket_id)
         except HaulError as error:
             return failure_of(0, error)
-        if share.number not in self._told or share.number in self._outdated:
-            self._told[share.number] = share
-            self._outdated.discard(share.number)
-            budget = share.budget.bytes_per_second if share.budget else 0.0
-            terms = Terms(
-                *(share.number, spec.id, spec.bucket.uname, spec.bucket_id, share.request_headers),
-                *(spec.timeout_seconds, budget, share.has_history),
-            )
-            self._handle.send(messages.TERMS, terms)
+        self._briefing.tell(share)
         return None
 
-    def _forget(self, share: Share) -> None:
-        if self._told.pop(share.number, None) is not None:
-            self._handle.send(messages.FORGET, share.number)
-
     def _take_in(self, received: Iterable[tuple[Any, ...]]) -> None:
+        if self._is_abandoned:
+            return
         was_alive = self._handle.is_alive
         for kind, *content in received:
             self._take_in_one(kind, content)
@@ -282,23 +286,21 @@ class Lane:
         else:
             self._scheduler.failed(task, clock.monotonic(), failure)
         task.moved_bytes = 0
-        self._retry_or_fail(task, failure)
-
-    def _retry_or_fail(self, task: Task, failure: Failure) -> None:
+        if failure.fault == DISK:
+            self._settings.disk_failed(self._number, failure.text)
         if failure.got_further:
             task.attempt = 1
         delay = self._settings.retry.delay(task.attempt, failure, self._random.random())
         if delay is not None:
-            self._scheduler.retry(task, clock.monotonic(), delay)
+            self._wake_lanes({self._scheduler.retry(task, clock.monotonic(), delay)} - {self._number})
         else:
             self._recorder.record([Result(task, FAILED, 0, 0, clock.unix_ns(), failure.text)])
 
     def _grant(self, limited: int | str, _spent_bytes: int, wanted_bytes: int) -> None:
-        budget: Budget | Lease | None = None
         if isinstance(limited, str):
-            budget = self._settings.host_leases[limited]
-        elif limited in self._told:
-            budget = self._told[limited].budget
+            budget: Budget | Lease | None = self._settings.host_leases[limited]
+        else:
+            budget = self._briefing.budget(limited)
         if budget is not None and (granted := budget.take(wanted_bytes)):
             self._handle.send(messages.GRANT, limited, granted)
 
@@ -312,7 +314,7 @@ class Lane:
         self._handle.send(messages.DENY, endpoints)
 
     def _cancel(self, share: Share, done: Callable[[], object]) -> None:
-        if not self._handle.is_alive or share.number not in self._told:
+        if not self._handle.is_alive or share not in self._briefing:
             done()
             return
         self._leaving.append(Leaving(share, done, clock.monotonic() + _OBEY_SECONDS))
@@ -337,13 +339,12 @@ class Lane:
 
     def _carrier_died(self) -> None:
         """What had not been reported is done again by the next carrier."""
+        fault = DISK if self._trouble else OURS
         trouble, self._trouble = self._trouble or "the process that was fetching it has died", ""
         _log.error("lane.carrier_died", lane=self._number, lost=len(list(self._orders)), error=trouble)
         for number in {leaving.share.number for leaving in self._leaving}:
             self._cancelled(number)
-        for share in self._told.values():
-            share.has_history = True
-        self._told.clear()
+        self._briefing.lost()
         self._orders.lost()
         for order_id in self._orders:
-            self._failed(Failure(order_id, trouble, may_pass=True))
+            self._failed(Failure(order_id, trouble, may_pass=True, fault=fault))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from target.carriers.messages import Failure
+from target.carriers.messages import DISK, Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class RetryPolicy:
     attempts: int = 5
     base_seconds: float = 0.25
     cap_seconds: float = 30.0
+    disk_seconds: float = 1.5
+    """After a failure of a disk: until all attempts are made it is known whether the disk is to be used any more."""
 
     def delay(self, attempt: int, failure: Failure, random_unit: float) -> float | None:
         """Seconds to wait before the next attempt, or None when `attempt` (from 1) was the last one.
@@ -27,4 +29,6 @@ class RetryPolicy:
         if attempt >= self.attempts or not failure.may_pass:
             return None
         jitter = random_unit * min(self.cap_seconds, self.base_seconds * 2.0 ** (attempt - 1))
+        if failure.fault == DISK:
+            return self.disk_seconds + jitter
         return jitter + (failure.retry_after_seconds or 0.0)

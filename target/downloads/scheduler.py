@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
+from common import placement
 from target.carriers.messages import Failure
 from target.downloads.hosts import Host, HostSettings, Tell, silent
 from target.downloads.share import Room, Share
@@ -70,6 +71,7 @@ class Scheduler:
         self._delayed: list[list[tuple[float, int, Task]]] = [[] for _ in range(lanes)]
         self._freed: list[set[Host | Room]] = [set() for _ in range(lanes)]
         self._order = count()
+        self._usable: Mapping[int, int] = {}
 
     @property
     def known_hosts(self) -> int:
@@ -88,10 +90,64 @@ class Scheduler:
             for task in tasks:
                 if task.share.is_stopped:
                     continue
+                self._place(task)
                 self._push(task)
-                task.share.queued[task.lane] += 1
+                self._count(task, 1)
                 lanes.add(task.lane)
         return lanes
+
+    def use(self, digests: Mapping[int, int]) -> set[int]:
+        """From now on tasks belong to these lanes, by the digests of their mountpaths; returns those to wake.
+
+        What waits is placed anew. With no lane at all it stays where it is, until there is one again.
+        """
+        with self._lock:
+            self._usable = dict(digests)
+            while len(self._queues) <= max(digests, default=-1):
+                self._queues.append({})
+                self._turns.append(deque())
+                self._delayed.append([])
+                self._freed.append(set())
+            if digests:
+                self._place_all_anew()
+        return set(digests)
+
+    def _place_all_anew(self) -> None:
+        waiting = [
+            task
+            for queues in self._queues
+            for queue in queues.values()
+            for tasks in queue.by_origin.values()
+            for task in tasks
+        ]
+        delayed = [entry for entries in self._delayed for entry in entries]
+        for task in (*waiting, *(task for _, _, task in delayed)):
+            self._count(task, -1)
+            self._place(task, anew=True)
+            self._count(task, 1)
+        for queues, turns, entries in zip(self._queues, self._turns, self._delayed, strict=True):
+            queues.clear()
+            turns.clear()
+            entries.clear()
+        for task in waiting:
+            self._push(task)
+        for entry in delayed:
+            heapq.heappush(self._delayed[entry[2].lane], entry)
+
+    def _place(self, task: Task, *, anew: bool = False) -> None:
+        """Give a task to the lane that it belongs to; only if its own is not used any more, unless `anew`."""
+        if not self._usable or (task.lane in self._usable and not anew):
+            return
+        digest = placement.digest(task.share.spec.bucket.uname + task.name)
+        lane = list(self._usable)[placement.choose(digest, list(self._usable.values()))]
+        if lane != task.lane:
+            task.lane, task.attempt = lane, 0
+
+    def _count(self, task: Task, change: int) -> None:
+        queued = task.share.queued
+        while len(queued) <= task.lane:
+            queued.append(0)
+        queued[task.lane] += change
 
     def take(self, lane: int, limit: int, now: float) -> tuple[list[Task], set[int]]:
         """Up to `limit` tasks for a lane to start now, and the other lanes worth waking.
@@ -183,13 +239,18 @@ class Scheduler:
         freed.add(task.share.room)
         return host
 
-    def retry(self, task: Task, now: float, delay_seconds: float) -> None:
-        """Queue a released task again, after the delay and when its origin may be asked for second attempts."""
+    def retry(self, task: Task, now: float, delay_seconds: float) -> int:
+        """Queue a released task again, after the delay and when its origin may be asked for second attempts.
+
+        Returns the lane that it waits in.
+        """
         with self._lock:
             if not task.share.is_stopped:
                 due = now + max(delay_seconds, self._host(task.origin).retry_wait_seconds(now))
-                task.share.queued[task.lane] += 1
+                self._place(task)
+                self._count(task, 1)
                 heapq.heappush(self._delayed[task.lane], (due, next(self._order), task))
+            return task.lane
 
     def next_due(self, lane: int, now: float) -> float | None:
         """Seconds until something changes for a lane by the mere passing of time; None when nothing will."""

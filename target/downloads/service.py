@@ -6,9 +6,8 @@ The asyncio side of the package: what it decides is carried out by the journal's
 from __future__ import annotations
 
 import asyncio
-import functools
 import heapq
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from sqlite3 import Connection
 from typing import TypeVar
@@ -23,7 +22,7 @@ from target.downloads.copies import ListPart
 from target.downloads.expansion import Expansion
 from target.downloads.feeder import Feeder
 from target.downloads.journal import Journal
-from target.downloads.lane import Lane
+from target.downloads.lanes import Lanes
 from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.share import Room, Share, State
@@ -44,14 +43,12 @@ class Downloads:
         journal: Journal,
         scheduler: Scheduler,
         recorder: Recorder,
-        lanes: Sequence[Lane],
-        usable_lanes: Callable[[], Mapping[int, int]],
+        lanes: Lanes,
         story: Story,
         budgets: Budgets,
     ) -> None:
         self._target_id = target_id
         self._journal = journal
-        self._scheduler = scheduler
         self._lanes = lanes
         self._shares: dict[str, Share] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -59,7 +56,7 @@ class Downloads:
         self._recorder = recorder
         self._story = story
         self._budgets = budgets
-        self._feeder = Feeder(target_id, usable_lanes, journal, scheduler, story, self._wake, recorder.end_if_complete)
+        self._feeder = Feeder(target_id, lanes.usable, journal, scheduler, story, lanes.wake, recorder.end_if_complete)
 
     async def start(self, keep_parts_of: Callable[[Container[str]], None], on_ended: Callable[[str], None]) -> None:
         """Replay the journal and go on with every share that was running.
@@ -70,13 +67,11 @@ class Downloads:
         self._loop = asyncio.get_running_loop()
         self._on_ended = on_ended
         self._recorder.start(self._share_ended)
-        for share in self._journal.start(len(self._lanes)):
+        for share in self._journal.start():
             self._shares[share.id] = share
-        unended = {share.spec.id for share in self._shares.values() if not share.has_ended}
-        await asyncio.to_thread(keep_parts_of, unended)
+        await asyncio.to_thread(keep_parts_of, self.unended_jobs())
         self._feeder.start()
-        for lane in self._lanes:
-            lane.start(self._feeder, self._wake)
+        self._lanes.start(self._feeder)
         for share in self._shares.values():
             if share.state is State.RUNNING:
                 self._run(share)
@@ -87,17 +82,15 @@ class Downloads:
 
     def _stop_threads(self) -> None:
         self._feeder.stop()
-        for lane in self._lanes:
-            lane.stop()
+        self._lanes.stop()
 
-    def deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
-        """Addresses and ports that are never an origin: the cluster's own."""
-        for lane in self._lanes:
-            lane.deny_endpoints(endpoints)
+    def unended_jobs(self) -> set[str]:
+        """The jobs that may go on with what is half there."""
+        return {share.spec.id for share in self._shares.values() if not share.has_ended}
 
     def wake(self) -> None:
         """What held the lanes back may be over."""
-        self._wake(range(len(self._lanes)))
+        self._lanes.wake_all()
 
     def running(self) -> list[str]:
         """Shares that have begun and have not ended."""
@@ -122,7 +115,6 @@ class Downloads:
                 spec,
                 state=State.PREPARED,
                 started_ns=started_ns,
-                lanes=len(self._lanes),
                 room=self._room_of(spec),
             )
             share = self._shares.setdefault(spec.share_id, new)
@@ -174,7 +166,7 @@ class Downloads:
             return
         share.state = State.ABORTED
         async with share.changing:
-            await self._still(share)
+            await self._lanes.still(share)
         finished_ns = clock.unix_ns()
         await self._write(
             lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
@@ -192,7 +184,7 @@ class Downloads:
             if share.state not in (State.PREPARED, State.RUNNING) or share.is_ending:
                 return
             share.state = State.PAUSED
-            await self._still(share)
+            await self._lanes.still(share)
             await self._write(lambda connection: records.set_paused(connection, share, paused=True))
             self._story.say([share], "paused")
 
@@ -211,15 +203,6 @@ class Downloads:
                     share.state = State.RUNNING
                     self._story.say([share], "resumed")
                     self._run(share, again=True)
-
-    async def _still(self, share: Share) -> None:
-        """Until nothing of a share that must not go on is queued, fetched or committed any more."""
-        self._scheduler.withdraw(share)
-        stopped: list[asyncio.Future[None]] = [self._loop.create_future() for _ in self._lanes]
-        for lane, future in zip(self._lanes, stopped, strict=True):
-            lane.cancel(share, functools.partial(self._loop.call_soon_threadsafe, _settle, future, None, None))
-        await asyncio.gather(*stopped)
-        self._scheduler.withdraw(share)
 
     async def remove(self, share_id: str) -> None:
         """Forget a share that does not run. Unknown is harmless; raises InvalidRequest for a running one."""
@@ -254,7 +237,7 @@ class Downloads:
             finished_ns=share.finished_ns,
             current_tasks=heapq.nsmallest(
                 MAX_CURRENT_TASKS,
-                (task for lane in self._lanes for task in lane.current_tasks(share)),
+                self._lanes.current_tasks(share),
                 key=lambda task: task.start_ns,
             ),
         )
@@ -278,20 +261,14 @@ class Downloads:
         share.fed_at = clock.monotonic()
         self._budgets.open(share)
         if again:
-            for lane in self._lanes:
-                lane.retell(share)
+            self._lanes.retell(share)
             self._feeder.add_again(share)
         else:
             self._feeder.add(share)
 
-    def _wake(self, lanes: Iterable[int]) -> None:
-        for lane in lanes:
-            self._lanes[lane].wake()
-
     def _forget(self, share: Share) -> None:
         self._story.forget(share)
-        for lane in self._lanes:
-            lane.forget(share)
+        self._lanes.forget(share)
 
     def _share_ended(self, share: Share) -> None:
         self._forget(share)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from target.carriers.messages import Greeting
 from target.downloads.leases import Lease
 from target.downloads.retry import RetryPolicy
+from target.storage.mountpath import Mountpath
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +26,11 @@ class LaneSettings:
     """What may be read from each limited host."""
     may_work: Callable[[], bool] = lambda: True
     """Whether anything new may be begun; who changes it wakes the lanes."""
+    disk_failed: Callable[[int, str], None] = lambda lane, text: None
+    """Is told the lane, and why, when something has failed by its disk's fault; any thread."""
+
+    def greeting(self, disk: Mountpath) -> Greeting:
+        """What the carrier of a mountpath is told first."""
+        limits = {host: int(lease.bytes_per_second) for host, lease in self.host_leases.items()}
+        files = self.ca_file, self.known_hosts_file
+        return Greeting(disk.path, disk.id, disk.durability.value, self.allow_origins, *files, os.getpid(), limits)

@@ -10,6 +10,7 @@ import asyncio
 from enum import Enum
 
 from common.shares import DEFAULT_PRIORITY, JobSpec
+from target.carriers.messages import Terms
 from target.downloads.leases import Lease
 from target.transfer.budget import Budget
 
@@ -51,7 +52,6 @@ class Share:
         *,
         state: State,
         started_ns: int,
-        lanes: int = 0,
         room: Room | None = None,
     ) -> None:
         """`room` is that of the job's other shares, if there are any."""
@@ -70,7 +70,7 @@ class Share:
         self.changing = asyncio.Lock()
         self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)
 
-        self.queued = [0] * lanes
+        self.queued: list[int] = []
 
         self.cursor = 0
         self.exhausted = False
@@ -82,6 +82,19 @@ class Share:
         self.skipped = 0
         self.errors = 0
         self.bytes = 0
+
+    def queued_in(self, lane: int) -> int:
+        """How many of its tasks wait in a lane."""
+        return self.queued[lane] if lane < len(self.queued) else 0
+
+    def terms(self) -> Terms:
+        """What a carrier is told before its first order of this share."""
+        spec = self.spec
+        budget = self.budget.bytes_per_second if self.budget else 0.0
+        return Terms(
+            *(self.number, spec.id, spec.bucket.uname, spec.bucket_id, self.request_headers),
+            *(spec.timeout_seconds, budget, self.has_history),
+        )
 
     def __repr__(self) -> str:
         ended = self.finished + self.errors

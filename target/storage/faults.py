@@ -17,6 +17,16 @@ class ObjectDamaged(ObjectNotFound):
     code = "ErrObjectDamaged"
 
 
+class NoMountpath(DiskFailure):
+    """Nothing can be read or stored here: every mountpath has failed or was disabled."""
+
+    status = 503
+
+
+class Superseded(DiskError):
+    """What was to be moved has a newer version where it was to go."""
+
+
 def disk_error(error: OSError, mountpath_id: str, root: int) -> DiskError:
     """The error to report for an OSError on a mountpath; `root` is a descriptor on its file system."""
     number = error.errno or errno.EIO

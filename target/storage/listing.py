@@ -8,6 +8,7 @@ time is listed exactly once. Merging the targets' pages is left to the proxy.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import threading
@@ -55,6 +56,8 @@ class Listings:
     def __init__(self) -> None:
         self._walks: OrderedDict[str, _Walk] = OrderedDict()
         self._lock = threading.Lock()
+        self._calm = threading.Condition()
+        self._pages = 0
 
     def __repr__(self) -> str:
         return f"<Listings {len(self._walks)} walks kept>"
@@ -66,6 +69,12 @@ class Listings:
 
         Fewer than `limit` mean that there are no more.
         """
+        with self._reading():
+            return self._page(mountpaths, bucket, uuid, prefix, after, limit)
+
+    def _page(
+        self, mountpaths: Sequence[Mountpath], bucket: Bucket, uuid: str, prefix: str, after: str, limit: int
+    ) -> list[ListEntry]:
         directories = tuple(mountpath.bucket(bucket) for mountpath in mountpaths)
         walk = self._take(uuid)
         if walk is None or (walk.asked, walk.directories, walk.last) != ((bucket, prefix), directories, after):
@@ -87,6 +96,28 @@ class Listings:
         with self._lock:
             for uuid in [uuid for uuid, walk in self._walks.items() if bucket in (None, walk.asked[0])]:
                 del self._walks[uuid]
+
+    @contextlib.contextmanager
+    def changing_places(self) -> Iterator[None]:
+        """Objects leave places for others: no page is made meanwhile, and no walk from before goes on afterwards.
+
+        One that has looked at the new place too early and at the old one too late would miss them.
+        """
+        with self._calm:
+            self._calm.wait_for(lambda: self._pages == 0)
+            self.forget()
+            yield
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._calm:
+            self._pages += 1
+        try:
+            yield
+        finally:
+            with self._calm:
+                self._pages -= 1
+                self._calm.notify_all()
 
     def _take(self, uuid: str) -> _Walk | None:
         with self._lock:
@@ -120,21 +151,23 @@ def merged_places(
 def _entries(
     places: Sequence[_Place], roots: Sequence[bytes], mountpaths: Sequence[Mountpath], previous: str
 ) -> list[ListEntry]:
-    entries = []
+    entries: list[ListEntry] = []
     ids = [mountpath.id for mountpath in mountpaths]
     for raw, number, path in places:
         name = raw.decode()
         if name == previous:
             continue
         found = metadata.read_at(roots[number] + path)
-        if found is not None:
-            previous = name
-            custom = dict(found.custom) if found.custom else None
-            entries.append(
-                ListEntry(
-                    name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade
-                )
-            )
+        if found is None:
+            continue
+        custom = dict(found.custom) if found.custom else None
+        entry = ListEntry(
+            name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade
+        )
+        if not entries or entries[-1].name != name:
+            entries.append(entry)
+        elif entries[-1].stored_ns < entry.stored_ns:
+            entries[-1] = entry
     return entries
 
 

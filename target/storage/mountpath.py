@@ -70,7 +70,8 @@ class Mountpath:
         self._claim_fd = -1
         self._is_owner = True
         self._work_prefix = _OWNER_PREFIX
-        self._identity = (0, 0)
+        self.identity = (0, 0)
+        """Device and inode of the root directory, once it is open."""
         self._checked_at = float("-inf")
         self._buckets: dict[Bucket, BucketDirectory] = {}
         self._destroyed: dict[Bucket, int] = {}
@@ -79,6 +80,10 @@ class Mountpath:
 
     def __repr__(self) -> str:
         return f"<Mountpath {self.id or 'not open'}, {len(self._buckets)} buckets>"
+
+    def __del__(self) -> None:
+        # Here and not at once when it is taken out of use: whoever is late still has the numbers of its descriptors.
+        self.close()
 
     def open(self, cluster_id: str, target_id: str, expected_id: str = "") -> None:
         """Check whose disk this is, or mark an empty one as ours, and clean up after a crash.
@@ -121,7 +126,7 @@ class Mountpath:
 
     def _identify(self) -> None:
         status = os.fstat(self.root)
-        self._identity = (status.st_dev, status.st_ino)
+        self.identity = (status.st_dev, status.st_ino)
         self.in_memory = _is_in_memory(status.st_dev)
 
     def _open(self, cluster_id: str, target_id: str, expected_id: str) -> None:
@@ -184,7 +189,7 @@ class Mountpath:
             status = os.lstat(self.path)
         except OSError as error:
             raise DiskFailure(f"mountpath {self.id}: {os.strerror(error.errno or 0)}") from None
-        if (status.st_dev, status.st_ino) != self._identity:
+        if (status.st_dev, status.st_ino) != self.identity:
             raise DiskFailure(f"mountpath {self.id}: the disk is not mounted any more")
 
     def check_lately(self) -> None:

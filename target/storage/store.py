@@ -1,17 +1,16 @@
-"""All mountpaths of a target as one place for objects: which disk, and what to do when one fails.
+"""All mountpaths of a target as one place for objects: which disk, and where else to look.
 
-An object belongs to the mountpath with the largest weight among those in use. Reads and deletions look on the others as
-well, because objects stay where they are when a disk comes or goes; moving them is left to rebalancing. What a
-request of a client means is left to `target.api`.
+An object belongs to the mountpath with the largest weight among those that are enabled. Reads and deletions look on the
+others as well, because objects lie where they were when a disk comes or goes; moving them is left to `resilver`, which
+mountpaths there are to `mountpaths`. What a request of a client means is left to `target.api`.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import structlog
 
@@ -20,67 +19,42 @@ from common.errors import DiskError, DiskFailure, ObjectNotFound
 from common.names import Bucket, printable
 from target.storage import reader
 from target.storage.committer import Committer
-from target.storage.faults import ObjectDamaged
+from target.storage.faults import NoMountpath, ObjectDamaged
 from target.storage.listing import ListEntry, Listings
 from target.storage.metadata import Damaged, ObjectMetadata
-from target.storage.mountpath import Durability, Mountpath, Space
+from target.storage.mountpath import Durability, Mountpath
+from target.storage.mountpaths import Mountpaths, Slot, View
 from target.storage.reader import OpenObject
 from target.storage.writer import ObjectWriter
 
+_STRIPES = 64
 _log = structlog.get_logger("target.store")
 
 
 class Store:
     """The mountpaths of a target; `start` first, `stop` last. Everything between may be called from any thread."""
 
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        cluster_id: str,
-        target_id: str,
-        *,
-        registry: Path,
-        durability: Durability | str = Durability.POWER_LOSS,
-    ) -> None:
-        """`registry` is a file outside of the mountpaths that remembers which disk was at which path."""
-        self._durability = Durability(durability)
-        self._owner = (cluster_id, target_id)
-        self._registry = registry
-        self.mountpaths = tuple(Mountpath(os.path.normpath(path), self._durability) for path in paths)
-        self.committers = tuple(Committer(mountpath) for mountpath in self.mountpaths)
-        self.failed: dict[Mountpath, str] = {}
-        self._used: tuple[tuple[Mountpath, ...], tuple[int, ...]] = ((), ())
+    def __init__(self, mountpaths: Mountpaths, durability: Durability = Durability.POWER_LOSS) -> None:
+        self._durability = durability
+        self.mountpaths = mountpaths
+        self._moved = 0
         self._ids_at_start: dict[Bucket, int] = {}
         self._listings = Listings()
+        self._removals = tuple(threading.Lock() for _ in range(_STRIPES))
         self._stopping = threading.Event()
         self._trash_wanted = threading.Event()
         self._cleaner = threading.Thread(target=self._clean, name="trash", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<Store {len(self.mountpaths)} mountpaths, {len(self.failed)} failed>"
+        return f"<Store on {self.mountpaths}>"
 
     def start(self) -> None:
-        """Open the mountpaths, clean up after a crash, start the committers.
+        """Open the mountpaths and clean up after a crash; one that cannot be used is left out.
 
-        A mountpath that cannot be used is left out and named in `failed`; what is written to it fails. Raises
-        DiskFailure when none is left.
+        Raises DiskFailure when what is recorded of them cannot be read.
         """
-        known = self._read_registry()
-        for mountpath in self.mountpaths:
-            try:
-                mountpath.open(*self._owner, known.get(mountpath.path, ""))
-            except DiskError as error:
-                _log.error("mountpath.refused", path=mountpath.path, error=error.message)
-                self.failed[mountpath] = error.message
-            else:
-                known[mountpath.path] = mountpath.id
-        self._use_all_but_failed()
-        if not self.usable:
-            raise DiskFailure(f"no mountpath can be used: {'; '.join(self.failed.values()) or 'none is configured'}")
-        self._write_registry(known)
+        self.mountpaths.start()
         self._ids_at_start = self.bucket_ids()
-        for committer in self.committers:
-            committer.start()
         self._trash_wanted.set()
         self._cleaner.start()
 
@@ -90,57 +64,27 @@ class Store:
         self._trash_wanted.set()
         if self._cleaner.is_alive():
             self._cleaner.join()
-        for committer in self.committers:
-            committer.stop()
-        self._used = ((), ())
         self._listings.forget()
-        for mountpath in self.mountpaths:
-            mountpath.close()
+        self.mountpaths.stop()
 
     @property
     def usable(self) -> tuple[Mountpath, ...]:
-        """The mountpaths in use; `mountpaths` has the failed ones too, and keeps its order."""
-        return self._used[0]
-
-    def disable(self, mountpath: Mountpath, reason: str) -> None:
-        """Take a mountpath out of use; what is being written to it may still end. Doing it twice is harmless."""
-        if mountpath not in self.failed:
-            _log.error("mountpath.disabled", mountpath=mountpath.id, reason=reason)
-            self.failed[mountpath] = reason
-            self._use_all_but_failed()
-
-    def describe(self) -> list[dict[str, object]]:
-        """Every mountpath with its state and space, for operators and proxies."""
-        described: list[dict[str, object]] = []
-        for mountpath in self.mountpaths:
-            error = self.failed.get(mountpath, "")
-            space = Space(0, 0)
-            if mountpath.is_open:
-                try:
-                    space = mountpath.space()
-                except DiskError as failure:
-                    error = error or failure.message
-            described.append(
-                {
-                    "id": mountpath.id,
-                    "path": mountpath.path,
-                    "error": error,
-                    "total_bytes": space.total_bytes,
-                    "free_bytes": space.free_bytes,
-                }
-            )
-        return described
+        """The mountpaths that objects are read from."""
+        return tuple(slot.mountpath for slot in self.mountpaths.view.readable)
 
     def choose(self, object_digest: int) -> Mountpath:
-        """The mountpath that an object belongs to, by the digest of its uname; raises DiskFailure when none is left."""
-        usable, digests = self._used
-        if not digests:
-            raise DiskFailure("no mountpath can be used")
-        return usable[placement.choose(object_digest, digests)]
+        """The mountpath that an object belongs to, by the digest of its uname; raises NoMountpath when none is left."""
+        return self._slot(object_digest).mountpath
 
-    def committer(self, mountpath: Mountpath) -> Committer:
-        """The committer of a mountpath of this store."""
-        return self.committers[self.mountpaths.index(mountpath)]
+    def _slot(self, object_digest: int) -> Slot:
+        view = self.mountpaths.view
+        if not view.placed:
+            raise self._nowhere()
+        return view.placed[placement.choose(object_digest, view.digests)]
+
+    def _nowhere(self) -> NoMountpath:
+        reasons = "; ".join(reason for reason in self.mountpaths.reasons.values() if reason)
+        return NoMountpath(f"no mountpath can be used: {reasons or 'all are disabled'}")
 
     def writer(
         self,
@@ -151,8 +95,8 @@ class Store:
         digests: Sequence[str] = (),
     ) -> tuple[ObjectWriter, Committer]:
         """A writer on the mountpath that the object belongs to, and the committer that its work file goes to."""
-        mountpath = self.choose(placement.digest(bucket.uname + name))
-        return mountpath.writer(bucket, bucket_id, name, expected_size, digests), self.committer(mountpath)
+        slot = self._slot(placement.digest(bucket.uname + name))
+        return slot.mountpath.writer(bucket, bucket_id, name, expected_size, digests), slot.committer
 
     def open(
         self, bucket: Bucket, name: str, bucket_id: int | None = None, *, cached: bool = False
@@ -162,22 +106,60 @@ class Store:
         Raises ObjectNotFound (ObjectDamaged where a file lies that is no whole object), DiskError, and with `cached`
         BlockingIOError where a disk would have to be waited for.
         """
-        for mountpath in self._candidates(bucket, name):
+        while True:
+            moved = self._moved
+            found = self._find(bucket, name, bucket_id, cached=cached)
+            if found is not None:
+                return found
+            if moved == self._moved:  # else it may have moved from where we had not looked to where we had
+                raise ObjectNotFound(f"{bucket.cname}/{printable(name)} does not exist")
+
+    def _find(
+        self, bucket: Bucket, name: str, bucket_id: int | None, *, cached: bool
+    ) -> tuple[OpenObject, Mountpath] | None:
+        """Where an object belongs, else anywhere; unless all is settled the newest of all."""
+        view = self.mountpaths.view
+        newest: tuple[OpenObject, Mountpath] | None = None
+        try:
+            for copy in self._copies(view, bucket, name, bucket_id, cached=cached):
+                if view.is_settled:
+                    return copy
+                if newest is None or newest[0].metadata.stored_ns < copy[0].metadata.stored_ns:
+                    newest, copy = copy, newest  # noqa: PLW2901 - what is left over is closed
+                if copy is not None:
+                    copy[0].close()
+        except BaseException:
+            if newest is not None:
+                newest[0].close()
+            raise
+        return newest
+
+    def _copies(
+        self, view: View, bucket: Bucket, name: str, bucket_id: int | None, *, cached: bool
+    ) -> Iterator[tuple[OpenObject, Mountpath]]:
+        damage = ""
+        whole = 0
+        for mountpath in self._candidates(view, bucket, name):
             directory = mountpath.bucket(bucket)
             if directory is None or bucket_id not in (None, directory.bucket_id):
                 continue
             try:
                 found = reader.find(directory, name, cached=cached)
             except Damaged as error:
-                raise ObjectDamaged(f"{bucket.cname}/{printable(name)} is damaged: {error}") from None
+                damage = f"{bucket.cname}/{printable(name)} is damaged: {error}"
+                if view.is_settled:
+                    raise ObjectDamaged(damage) from None
+                continue
             except BlockingIOError:
                 raise
             except OSError as error:
                 raise mountpath.error(error) from None
             if found is not None:
+                whole += 1
                 found.in_memory = mountpath.in_memory
-                return found, mountpath
-        raise ObjectNotFound(f"{bucket.cname}/{printable(name)} does not exist")
+                yield found, mountpath
+        if damage and not whole:
+            raise ObjectDamaged(damage)
 
     def head(self, bucket: Bucket, name: str, bucket_id: int | None = None) -> tuple[ObjectMetadata, Mountpath]:
         """An object's metadata and where it is; raises as `open` does."""
@@ -188,17 +170,18 @@ class Store:
     def delete(self, bucket: Bucket, name: str, bucket_id: int | None = None) -> None:
         """Remove an object, durably, from wherever it is; raises ObjectNotFound, DiskError."""
         removed = False
-        for mountpath in self._candidates(bucket, name):
-            directory = mountpath.bucket(bucket)
-            if directory is None or bucket_id not in (None, directory.bucket_id):
-                continue
-            try:
-                failpoints.hit("delete.before_unlink")
-                durable = self._durability is Durability.POWER_LOSS
-                removed = reader.remove(directory, name, durable=durable) or removed
-                failpoints.hit("delete.after_unlink")
-            except OSError as error:
-                raise mountpath.error(error) from None
+        durable = self._durability is Durability.POWER_LOSS
+        with self.holding(bucket, name):
+            for mountpath in self._candidates(self.mountpaths.view, bucket, name):
+                directory = mountpath.bucket(bucket)
+                if directory is None or bucket_id not in (None, directory.bucket_id):
+                    continue
+                try:
+                    failpoints.hit("delete.before_unlink")
+                    removed = reader.remove(directory, name, durable=durable) or removed
+                    failpoints.hit("delete.after_unlink")
+                except OSError as error:
+                    raise mountpath.error(error) from None
         if not removed:
             raise ObjectNotFound(f"{bucket.cname}/{printable(name)} doesn't exist")
 
@@ -216,16 +199,22 @@ class Store:
 
         `uuid` lets the next page go on where this one ended; it is only a hint.
         """
-        mountpaths = []
-        for mountpath in self.usable:
-            directory = mountpath.bucket(bucket)
-            if directory is not None and bucket_id in (None, directory.bucket_id):
-                mountpath.check()
-                mountpaths.append(mountpath)
-        try:
-            return self._listings.page(mountpaths, bucket, uuid, prefix, after, limit)
-        except OSError as error:
-            raise DiskFailure(f"listing {bucket.cname}: {os.strerror(error.errno or 0)}") from None
+        while True:
+            view = self.mountpaths.view
+            mountpaths = []
+            if not view.readable:
+                raise self._nowhere()
+            for mountpath in self.usable:
+                directory = mountpath.bucket(bucket)
+                if directory is not None and bucket_id in (None, directory.bucket_id):
+                    mountpath.check()
+                    mountpaths.append(mountpath)
+            try:
+                page = self._listings.page(mountpaths, bucket, uuid, prefix, after, limit)
+            except OSError as error:
+                raise DiskFailure(f"listing {bucket.cname}: {os.strerror(error.errno or 0)}") from None
+            if view is self.mountpaths.view:  # else objects may have moved to where it was not looked
+                return page
 
     def is_empty(self) -> bool:
         """Whether no bucket has an object here, for sure and at this moment."""
@@ -266,40 +255,38 @@ class Store:
             except DiskError as error:
                 _log.error("parts.not_swept", mountpath=mountpath.id, error=error.message)
 
-    def _candidates(self, bucket: Bucket, name: str) -> Iterator[Mountpath]:
-        first = self.choose(placement.digest(bucket.uname + name))
-        yield first
-        for mountpath in self.usable:
-            if mountpath is not first:
-                yield mountpath
+    def holding(self, bucket: Bucket, name: str) -> threading.Lock:
+        """What keeps an object from being deleted while it is held; for moments only."""
+        return self._removals[placement.digest(bucket.uname + name) % _STRIPES]
 
-    def _use_all_but_failed(self) -> None:
-        usable = tuple(mountpath for mountpath in self.mountpaths if mountpath not in self.failed)
-        self._used = (usable, tuple(mountpath.digest for mountpath in usable))
+    @contextlib.contextmanager
+    def removing_moved(self) -> Iterator[None]:
+        """Around the removal of copies whose objects are to be found at another mountpath by now."""
+        with self._listings.changing_places():
+            self._moved += 1
+            yield
+
+    def _candidates(self, view: View, bucket: Bucket, name: str) -> Iterator[Mountpath]:
+        """Where an object belongs first; raises NoMountpath."""
+        if not view.readable:
+            raise self._nowhere()
+        first = None
+        if view.placed:
+            first = view.placed[placement.choose(placement.digest(bucket.uname + name), view.digests)]
+            yield first.mountpath
+        for slot in view.readable:
+            if slot is not first:
+                yield slot.mountpath
 
     def _clean(self) -> None:
         while not self._stopping.is_set():
             self._trash_wanted.wait()
             self._trash_wanted.clear()
-            for mountpath in self.usable:
-                try:
-                    mountpath.empty_trash(self._stopping.is_set)
-                except OSError as error:
-                    _log.warning("trash.failed", mountpath=mountpath.id, error=os.strerror(error.errno or 0))
+            self._empty_trash()
 
-    def _read_registry(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._registry.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise DiskFailure(f"the record of mountpaths cannot be read ({type(error).__name__})") from None
-        return {str(path): str(mountpath_id) for path, mountpath_id in known.items()}
-
-    def _write_registry(self, known: dict[str, str]) -> None:
-        temporary = self._registry.with_name(f"{self._registry.name}.new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(known, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._registry)
+    def _empty_trash(self) -> None:
+        for mountpath in self.usable:
+            try:
+                mountpath.empty_trash(self._stopping.is_set)
+            except OSError as error:
+                _log.warning("trash.failed", mountpath=mountpath.id, error=os.strerror(error.errno or 0))

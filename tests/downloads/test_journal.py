@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     journal = Journal(path)
-    assert journal.start(1) == []
+    assert journal.start() == []
     yield journal
     journal.stop()
 
@@ -41,7 +41,7 @@ def journal(path: Path) -> Iterator[Journal]:
 def add(journal: Journal) -> Share:
     number = journal.call(lambda connection: records.add_share(connection, SPEC, 5))
     journal.call(lambda connection: records.add_batch(connection, number, 0, TASKS, last=True))
-    return Share(number, SPEC, state=State.RUNNING, started_ns=5, lanes=1)
+    return Share(number, SPEC, state=State.RUNNING, started_ns=5)
 
 
 def result(share: Share, position: int, outcome: int, size_bytes: int = 0, error: str = "") -> Result:
@@ -52,7 +52,7 @@ def result(share: Share, position: int, outcome: int, size_bytes: int = 0, error
 
 def reopened(path: Path) -> list[Share]:
     journal = Journal(path)
-    shares = journal.start(1)
+    shares = journal.start()
     journal.stop()
     return shares
 
@@ -140,7 +140,7 @@ import sys
 from pathlib import Path
 from target.downloads.journal import Journal
 journal = Journal(Path(sys.argv[1]))
-journal.start(1)
+journal.start()
 journal.call(lambda c: c.execute("CREATE TABLE seen (n INTEGER)"))
 n = 0
 while True:
@@ -161,7 +161,7 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
     journal = Journal(path)
-    journal.start(1)
+    journal.start()
     rows = journal.call(lambda connection: connection.execute("SELECT n FROM seen ORDER BY n").fetchall())
     journal.stop()
     assert [n for (n,) in rows][: acknowledged + 1] == list(range(acknowledged + 1))

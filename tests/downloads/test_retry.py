@@ -26,8 +26,8 @@ def test_what_cannot_pass_is_not_tried_again(error: FetchError | NoSpace) -> Non
     assert POLICY.delay(1, failure_of(1, error), 0.5) is None
 
 
-def test_a_disk_failure_is_tried_again() -> None:
-    assert POLICY.delay(1, failure_of(1, DiskFailure("EIO")), 0.5) == 0.5
+def test_a_disk_failure_is_tried_again_when_it_is_known_whether_the_disk_works() -> None:
+    assert POLICY.delay(1, failure_of(1, DiskFailure("EIO")), 0.5) == POLICY.disk_seconds + 0.5
 
 
 def test_retry_after_is_waited_for_in_full() -> None:

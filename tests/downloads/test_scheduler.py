@@ -21,7 +21,7 @@ REFUSED = Failure(1, "status 429", may_pass=True, slows_host=True, fault=HOST, r
 
 def make_share(job: str, connections: int = 0, priority: int = 3) -> Share:
     spec = JobSpec(job, "multi", "", Bucket("b"), 1, 0, (("t1", 1),), connections=connections, priority=priority)
-    return Share(1, spec, state=State.RUNNING, started_ns=1, lanes=LANES)
+    return Share(1, spec, state=State.RUNNING, started_ns=1)
 
 
 def tasks_of(share: Share, count: int, lane: int = 0, origin: str = "http://a:80") -> list[Task]:

@@ -13,10 +13,23 @@ from common.errors import HaulError
 from common.names import Bucket
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
+from target.storage.mountpaths import Mountpaths
+from target.storage.registry import Registry
 from target.storage.store import Store
 from target.storage.writer import Staged
 
 BUCKET = Bucket("demo")
+
+
+def make_store(
+    paths: Sequence[Path],
+    registry: Path,
+    durability: Durability = Durability.PROCESS,
+    *,
+    cluster: str = "cluster",
+    target: str = "target",
+) -> Store:
+    return Store(Mountpaths(paths, cluster, target, Registry(registry), durability), durability)
 
 
 @contextmanager
@@ -26,7 +39,7 @@ def running_store(
     paths = [base / (name or f"mp{number}") for number, name in enumerate(names or [""] * count, start=1)]
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
-    store = Store(paths, "cluster", "target", registry=base / "mountpaths.json", durability=durability)
+    store = make_store(paths, base / "mountpaths.json", durability)
     store.start()
     try:
         yield store

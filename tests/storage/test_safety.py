@@ -7,10 +7,19 @@ import pytest
 
 from common.errors import DiskError, DiskFailure, NoSpace, ObjectNotFound
 from target.storage import kernel
-from target.storage.faults import ObjectDamaged
+from target.storage.faults import NoMountpath, ObjectDamaged
 from target.storage.metadata import ATTRIBUTE
-from target.storage.store import Store
-from tests.storage.disks import BUCKET, entries_of, files_below, get, mounted_tmpfs, put, running_store, work_files
+from tests.storage.disks import (
+    BUCKET,
+    entries_of,
+    files_below,
+    get,
+    make_store,
+    mounted_tmpfs,
+    put,
+    running_store,
+    work_files,
+)
 
 
 def mode_of(path: Path) -> int:
@@ -149,13 +158,11 @@ def test_a_disk_that_is_missing_at_the_start_is_left_out(tmp_path: Path) -> None
         assert len(store.usable) == 2
     with running_store(tmp_path) as store:
         assert len(store.usable) == 1
-        [(failed, reason)] = store.failed.items()
-        assert failed.path == str(tmp_path / "mp1")
+        [(path, reason)] = store.mountpaths.reasons.items()
+        assert path == str(tmp_path / "mp1")
         assert "is the disk mounted" in reason
         for number in range(20):
             put(store, f"{number}", b"x")
-        with pytest.raises(DiskFailure):
-            failed.writer(BUCKET, 1, "x", 1)
     assert entries_of(tmp_path / "mp1") == set()
 
 
@@ -182,14 +189,16 @@ def test_a_disk_that_is_not_ours_is_refused(tmp_path: Path, what: str) -> None:
             for path in (one, other):
                 (path / "@ais").mkdir(exist_ok=True)
                 (path / ".haul-mountpath").unlink()
-    store = Store([one, other], cluster, target, registry=registry)
-    with pytest.raises(DiskFailure, match="mountpath") as refusal:
-        store.start()
+    store = make_store([one, other], registry, cluster=cluster, target=target)
+    store.start()
+    with pytest.raises(NoMountpath, match="mountpath") as refusal:
+        store.choose(0)
     assert str(tmp_path) not in refusal.value.message
 
 
 def test_errors_never_name_local_paths(tmp_path: Path) -> None:
-    store = Store([tmp_path / "none"], "c", "t", registry=tmp_path / "r")
+    store = make_store([tmp_path / "none"], tmp_path / "r")
+    store.start()
     with pytest.raises(DiskError) as missing:
-        store.start()
+        store.choose(0)
     assert str(tmp_path) not in missing.value.message

@@ -10,8 +10,10 @@ from pathlib import Path
 from common.errors import HaulError
 from common.names import Bucket
 from target.storage.metadata import ObjectMetadata
+from target.storage.mountpath import Durability
 from target.storage.store import Store
 from target.storage.writer import Staged
+from tests.storage.disks import make_store
 
 BUCKET = Bucket("demo")
 OTHER = Bucket("other")
@@ -47,7 +49,7 @@ def stage(store: Store, bucket: Bucket, name: str, version: int, committed: thre
 
 def main(directory: str) -> None:
     base = Path(directory)
-    store = Store([base / "mp1"], "cluster", "target", registry=base / "mountpaths.json")
+    store = make_store([base / "mp1"], base / "mountpaths.json", Durability.POWER_LOSS)
     store.start()
     committed = threading.Semaphore(0)
     for name in NAMES[:2]:
