@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down image up down scale check format test test-packages soak soak-resume soak-chaos bench debian clean
+.PHONY: help install dev demo demo-down image up down scale check format test test-packages test-compose soak soak-resume soak-chaos bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,8 @@ demo: $(VENV)/.installed ## start a cluster and a web server, download, read bac
 demo-down: ## stop what `make demo` has started
 	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python deploy/demo/run.py down; else echo "The demo is not running."; fi
 
-image: ## build the container image; BASE_IMAGE, WHEELS, HAUL_IMAGE and ETCD_IMAGE can be set
-	@deploy/docker/build.sh
+image: $(VENV)/.installed ## build the container image; BASE_IMAGE, WHEELS, HAUL_IMAGE and ETCD_IMAGE can be set
+	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/docker/build.sh
 
 up: image ## start the cluster of docker-compose.yml: 3 etcd members, 2 proxies, 4 targets
 	@$(PYTHON) deploy/compose/cluster.py up
@@ -64,6 +64,11 @@ test: dev test-packages ## all tests that need no container engine; ARGS="-k nam
 test-packages:
 	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
 
+test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers
+	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
+	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/docker/with-engine.sh sh -euc \
+		'deploy/docker/build.sh; pytest tests/compose --timeout=600 $(ARGS)'
+
 soak: dev ## a hundred thousand objects under random kills; takes minutes
 	$(BIN)/python -m tests.crash.soak
 
@@ -79,6 +84,7 @@ bench: dev ## measure beside curl and aria2c; ARGS are passed on
 debian: ## install the Debian packages that tests and benchmarks use, if any is missing
 	@deploy/debian-packages.sh deploy/debian-packages.txt
 	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
+	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
 
 clean: demo-down ## remove everything that can be made again, but for .venv
 	rm -rf .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
