@@ -15,7 +15,7 @@ _SQLITE = "sqlite:"
 class ProxyConfig(NodeSettings):
     """One proxy process."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9]{1,32}$", description="Node id, unique in the cluster.")
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", description="Node id, unique in the cluster.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(ge=0, le=65535, description="Port to listen on.")
     public_url: str = Field(pattern=r"^https?://[^/]+$", description="How clients reach this node.")

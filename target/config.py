@@ -17,7 +17,8 @@ class TargetConfig(NodeSettings):
     """One target process."""
 
     id: str = Field(
-        pattern=r"^[A-Za-z0-9]{1,32}$", description="Node id; placement depends on it, so it never changes."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
+        description="Node id; placement depends on it, so it never changes.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(ge=0, le=65535, description="Port to listen on.")

@@ -14,6 +14,7 @@ engine=$!
 stop() {
     kill "$engine" 2>/dev/null || true
     wait "$engine" || true
+    umount "$directory"/exec/netns/* 2>/dev/null || true
     rm -rf "$directory"
 }
 trap stop EXIT

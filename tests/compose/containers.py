@@ -136,11 +136,12 @@ class Containers:
         """No network inside of the `with`: neither the nodes nor the clients reach it."""
         network = self._docker.networks.get(f"{self._project}_default")
         container = self.container(service)
+        aliases = container.attrs["NetworkSettings"]["Networks"][network.name]["Aliases"]
         network.disconnect(container)
         try:
             yield
         finally:
-            network.connect(container, aliases=[service])
+            network.connect(container, aliases=aliases)
 
     def smap(self, proxy: str = PROXIES[0]) -> dict[str, Any]:
         return dict(self.apis[proxy].call("GET", "/v1/daemon?what=smap").json())

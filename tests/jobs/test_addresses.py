@@ -8,6 +8,7 @@ from tests.origin import Origin
 
 def test_peers_use_the_intra_url_and_clients_get_the_public_one(tmp_path: Path) -> None:
     nodes = Nodes(tmp_path, targets=2, proxies=1)
+    nodes.add_target("haul-target-2")  # as pods are called
     for node_id in nodes.target_ids:
         config = nodes.config_of(node_id)
         inside = config.read_text(encoding="utf-8").replace("public_url", "intra_url")

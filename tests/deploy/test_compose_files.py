@@ -1,0 +1,98 @@
+"""The compose files and what belongs to them say the same thing everywhere; containers are run by `tests/compose`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.settings import load_settings
+from deploy.compose.cluster import service_of, volumes_of
+from proxy.config import ProxyConfig
+from target.config import TargetConfig
+
+ROOT = Path(__file__).parents[2]
+_VARIABLE = re.compile(r"\$\{(\w+):-((?:[^${}]|\$\{[^}]*\})*)\}")
+
+
+def read(path: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
+
+
+COMPOSE = read("docker-compose.yml")
+KINDS = read("deploy/compose/node.yml")["services"]
+NODES = [name for name in COMPOSE["services"] if name.startswith(("proxy", "target"))]
+
+
+def environment(name: str) -> dict[str, str]:
+    """What a container sees when nothing is set outside."""
+    variables: dict[str, str] = {}
+    service: dict[str, Any] | None = COMPOSE["services"][name]
+    while service is not None:
+        variables = service.get("environment", {}) | variables
+        extended = service.get("extends")
+        service = KINDS[extended["service"]] if extended else None
+    return {name: _VARIABLE.sub(lambda match: match[2], str(value)) for name, value in variables.items()}
+
+
+def test_there_are_three_members_of_etcd_two_proxies_and_four_targets() -> None:
+    kinds = [service.get("extends", {}).get("service") for service in COMPOSE["services"].values()]
+    assert {kind: kinds.count(kind) for kind in ("etcd", "proxy", "target")} == {"etcd": 3, "proxy": 2, "target": 4}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_settings_are_those_of_the_nodes(name: str) -> None:
+    settings = load_settings(ProxyConfig if name.startswith("proxy") else TargetConfig, None, environment(name))
+    assert settings.id == name
+
+
+def test_a_target_is_told_of_every_proxy_and_every_etcd_member_is_asked() -> None:
+    target = load_settings(TargetConfig, None, environment("target1"))
+    assert target.proxies == tuple(f"http://{name}:8080" for name in NODES if name.startswith("proxy"))
+    proxy = load_settings(ProxyConfig, None, environment("proxy1"))
+    members = [name for name in COMPOSE["services"] if name.startswith("etcd")]
+    assert proxy.meta_store == "etcd://" + ",".join(f"{member}:2379" for member in members)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_targets_that_are_added_have_the_form_of_those_in_the_file(number: int) -> None:
+    added = service_of(number)
+    added["extends"]["file"] = str(Path(added["extends"]["file"]).relative_to(ROOT))
+    assert added == COMPOSE["services"][f"target{number}"]
+    assert set(volumes_of(f"target{number}")) <= set(COMPOSE["volumes"])
+
+
+def test_every_container_has_limits_and_every_node_a_health_check() -> None:
+    for name, service in COMPOSE["services"].items():
+        kind = KINDS[service["extends"]["service"]] if "extends" in service else service
+        assert {"mem_limit", "cpus", "restart"} <= set(kind) | set(KINDS["node"] if name in NODES else ()), name
+    for kind in ("etcd", "node"):
+        assert KINDS[kind]["healthcheck"]["test"]
+        assert KINDS[kind]["cap_drop"] == ["ALL"]
+
+
+def test_ports_are_published_where_clients_are_told_to_go() -> None:
+    for name in NODES:
+        (published,) = COMPOSE["services"][name]["ports"]
+        port = re.fullmatch(r"\$\{HAUL_BIND:-127\.0\.0\.1\}:(\$\{\w+:-\d+\}):8080", published)
+        assert port
+        url = COMPOSE["services"][name]["environment"]["HAUL_NODE_PUBLIC_URL"]
+        assert url == f"http://${{HAUL_PUBLIC_HOST:-localhost}}:{port[1]}"
+
+
+def test_monitoring_asks_for_aliases_that_exist_and_the_dashboard_for_what_is_asked() -> None:
+    aliases = {kind["networks"]["default"]["aliases"][0] for kind in KINDS.values() if "networks" in kind}
+    scrapes = {each["job_name"]: each for each in read("deploy/monitoring/prometheus.yml")["scrape_configs"]}
+    assert {scrape["dns_sd_configs"][0]["names"][0] for scrape in scrapes.values()} == aliases
+    dashboard = json.loads((ROOT / "deploy/monitoring/grafana/dashboards/haul.json").read_text(encoding="utf-8"))
+    source = read("deploy/monitoring/grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["uid"]
+    for panel in dashboard["panels"]:
+        assert panel["datasource"]["uid"] == source
+        for target in panel["targets"]:
+            jobs = re.findall(r'job="([^"]+)"', target["expr"])
+            assert set(jobs) <= set(scrapes)
+    for mount in (volume for name in ("prometheus", "grafana") for volume in COMPOSE["services"][name]["volumes"]):
+        source_path = mount.partition(":")[0]
+        assert not source_path.startswith(".") or (ROOT / source_path).exists()
