@@ -16,6 +16,7 @@ from tests.waiting import wait_for
 
 _HEARTBEAT_MS = 50
 _ELECTION_MS = 500
+_DEMAND_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 
 class Etcd:
@@ -97,12 +98,19 @@ class Etcd:
         self._processes[member].wait()
 
     def pause(self, *members: int) -> None:
-        for member in members or self._processes:
+        for member in members or self._living():
             self._processes[member].send_signal(signal.SIGSTOP)
 
     def resume(self, *members: int) -> None:
-        for member in members or self._processes:
+        for member in members or self._living():
             self._processes[member].send_signal(signal.SIGCONT)
+
+    def mend(self) -> None:
+        """All members run and have a leader again."""
+        self.resume(*self._living())
+        for member in self._processes.keys() - self._living():
+            self.start(member)
+        self.wait_until_ready()
 
     def call(self, member: int, path: str, **body: Any) -> dict[str, Any]:
         """What the test itself wants of a member."""
@@ -135,5 +143,6 @@ class Etcd:
 
     def _answers(self, member: int) -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return self.http.post(self.urls[member] + "/v3/kv/range", json={"key": "AA=="}).status_code != 503
+            answer = self.http.post(self.urls[member] + "/v3/kv/range", json={"key": "AA=="}, headers=_DEMAND_LEADER)
+            return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
         return False
