@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import ssl
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ _DEMAND_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 
 class Etcd:
-    """`with Etcd(directory) as etcd`: members 0, 1, …; `scheme` and `options` go to each of them."""
+    """`with Etcd(directory) as etcd`: members 0, 1, …; `options` go to each, `tls` is how the test speaks to them."""
 
     def __init__(
         self,
@@ -28,18 +29,16 @@ class Etcd:
         *,
         members: int = 3,
         options: Sequence[str] = (),
-        scheme: str = "http",
-        client_cert: tuple[str, str] | None = None,
-        ca: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.directory = directory
         self._options = list(options)
-        self._scheme = scheme
+        self._scheme = "http" if tls is None else "https"
         first = free_port()
         self._client_ports = range(first, first + members)
         self._peer_ports = range(first + members, first + 2 * members)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.http = httpx.Client(timeout=10, trust_env=False, verify=ca or True, cert=client_cert)
+        self.http = httpx.Client(timeout=10, trust_env=False, verify=tls or True)
 
     @property
     def urls(self) -> list[str]:

@@ -278,3 +278,28 @@ def test_an_etcd_that_was_made_anew_is_another_history_though_it_has_the_same_id
                 assert other.incarnation != incarnation
 
     run(scenario)
+
+
+def test_closing_ends_what_waits_and_leaves_nothing() -> None:
+    async def scenario() -> None:
+        async with members(3) as asked, opened(asked) as store:
+            await put(store, "a", b"1")
+            for member in asked:
+                member.after = lambda _: never()
+            waiting = asyncio.gather(
+                store.get("a"), put(store, "a", b"2"), anext(store.watch(""), None), return_exceptions=True
+            )
+            while True:
+                if asked[0].requests["/v3/kv/txn"] >= 3:
+                    break
+                await asyncio.sleep(0.01)
+            await store.close()
+            read, written, watched = await waiting
+            assert (type(read), type(written), watched) == (Unavailable, Unavailable, None)
+            assert written.maybe_applied
+            for member in asked:
+                member.after = None
+            await store.start()
+            assert await value_of(store, "a") == b"2"
+
+    run(scenario)

@@ -19,6 +19,9 @@ import httpx
 from common.lifecycle import TaskScope
 from common.metastore.etcd.failures import NotSent, Refused, Unanswered
 
+# httpx lets two errors pass as they are: OpenSSL's, when a member refuses the certificate that was shown to it, and
+# what anyio makes of a connection that was reset at once: it asks for the peer's name, on a socket that is gone.
+_BROKEN: Final = (httpx.HTTPError, ssl.SSLError, AttributeError)
 MAX_MESSAGE_BYTES: Final = 256 << 20
 _MAX_WAITING_MESSAGES: Final = 64
 _UNKNOWN: Final = 2
@@ -84,13 +87,15 @@ class Gateway:
 
     async def call(self, url: str, path: str, body: bytes, *, token: str, timeout_seconds: float) -> Mapping[str, Any]:
         """The member's answer; raises NotSent, Unanswered, Refused."""
+        if self._http.is_closed:
+            raise NotSent("the meta store is not open")
         timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, self._connect_timeout_seconds))
         try:
             async with asyncio.timeout(timeout_seconds):
                 response = await self._http.post(url + path, content=body, headers=_headers(token), timeout=timeout)
         except TimeoutError:
             raise Unanswered(f"{url} did not answer within {timeout_seconds:.1f} s") from None
-        except (httpx.HTTPError, AttributeError) as error:
+        except _BROKEN as error:
             raise _failure(url, error) from None
         return _decoded(url, response.content)
 
@@ -119,7 +124,7 @@ class Gateway:
                     await messages.give(_decoded(url, line))
         except (NotSent, Unanswered, Refused) as error:
             failure = error
-        except (httpx.HTTPError, AttributeError) as error:
+        except _BROKEN as error:
             failure = _failure(url, error)
         finally:
             await messages.end(failure)
@@ -149,7 +154,6 @@ def _headers(token: str) -> dict[str, str]:
 
 def _failure(url: str, error: Exception) -> NotSent | Unanswered:
     reason = str(error) or type(error).__name__
-    # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone.
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, AttributeError)):
         return NotSent(f"{url} cannot be reached: {reason}")
     return Unanswered(f"{url} did not answer: {reason}")
