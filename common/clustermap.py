@@ -1,12 +1,13 @@
 """The cluster map: an immutable, versioned picture of the nodes, its form for peers and AIStore's Smap; pure.
 
 Who joins and who is alive is left to `proxy.membership`; the map changes only when the set of nodes or one of them
-does, never with a missed keep-alive, because placement follows from it. Source: wire.md §4.4.
+does, never with a missed keep-alive, because placement follows from it. While a placement is not settled, objects may
+still lie where earlier ones have put them; moving them is left to `target.rebalance`. Source: wire.md §4.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -20,6 +21,8 @@ PROXY = "proxy"
 TARGET = "target"
 FLAG_MAINTENANCE = 4
 FLAG_DECOMMISSION = 8
+FLAG_KEEPS_OBJECTS = 1 << 16
+"""Ours: a target in maintenance whose objects stay where they are until it is back."""
 _FLAG_IC_MEMBER = 2
 _LEAVING = FLAG_MAINTENANCE | FLAG_DECOMMISSION
 
@@ -108,15 +111,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClusterMap:
-    """All nodes at one version; `created_ns` is when the cluster was made. Use `with_node` to get the next version."""
+    """All nodes at one version; `created_ns` is when the cluster was made. Use `with_node` to get the next version.
+
+    `placement_version` is the version in which objects were last placed anew. It is settled when `settled_version` has
+    reached it: every object lies with its owner then. Until then it may lie where one of the `earlier` placements (ids
+    of targets) wants it.
+    """
 
     version: int = 0
     created_ns: int = 0
     nodes: tuple[Node, ...] = ()
+    placement_version: int = 0
+    settled_version: int = 0
+    earlier: tuple[tuple[str, ...], ...] = ()
     targets: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     proxies: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     _candidates: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     _digests: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _earlier_digests: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.nodes, key=lambda node: node.id))
@@ -128,6 +140,7 @@ class ClusterMap:
             ("proxies", tuple(node for node in ordered if node.role == PROXY)),
             ("_candidates", candidates),
             ("_digests", tuple(node.digest for node in candidates)),
+            ("_earlier_digests", tuple(tuple(digest(one) for one in placed) for placed in self.earlier)),
         ):
             object.__setattr__(self, name, value)
 
@@ -135,6 +148,16 @@ class ClusterMap:
     def candidates(self) -> tuple[Node, ...]:
         """The targets that objects are placed on, by id."""
         return self._candidates
+
+    @property
+    def placement(self) -> tuple[str, ...]:
+        """The ids of the targets that objects are placed on."""
+        return tuple(node.id for node in self._candidates)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every object lies with its owner, as far as the cluster can know."""
+        return self.settled_version >= self.placement_version
 
     def get(self, node_id: str) -> Node | None:
         """The node of that id."""
@@ -146,17 +169,47 @@ class ClusterMap:
             raise NoTargets
         return self._candidates[choose(digest(bucket.uname + name), self._digests)]
 
+    def holders(self, bucket: Bucket, name: str) -> list[Node]:
+        """Where an object may lie: with its owner, then with those that earlier placements gave it to, latest first.
+
+        Those that have left are left out. Raises Unavailable when nothing can be placed.
+        """
+        found = [self.owner(bucket, name)]
+        if self.earlier:
+            object_digest = digest(bucket.uname + name)
+            for placed, digests in zip(reversed(self.earlier), reversed(self._earlier_digests), strict=True):
+                node = self.get(placed[choose(object_digest, digests)])
+                if node is not None and node not in found:
+                    found.append(node)
+        return found
+
     def with_node(self, node: Node) -> ClusterMap:
         """The map with this node added or replaced, one version later; itself when nothing changes."""
         if self.get(node.id) == node:
             return self
-        others = tuple(other for other in self.nodes if other.id != node.id)
-        return replace(self, version=self.version + 1, nodes=(*others, node))
+        return self._with_nodes((*(other for other in self.nodes if other.id != node.id), node))
 
     def without_node(self, node_id: str) -> ClusterMap:
         """The map without this node, one version later; itself when it is not there."""
         others = tuple(other for other in self.nodes if other.id != node_id)
-        return self if len(others) == len(self.nodes) else replace(self, version=self.version + 1, nodes=others)
+        return self if len(others) == len(self.nodes) else self._with_nodes(others)
+
+    def unsettled(self, placements: Iterable[tuple[str, ...]] = ()) -> ClusterMap:
+        """The map, one version later, in which all objects are to be looked for anew, these placements' among them."""
+        version = self.version + 1
+        earlier = _distinct((*self.earlier, *placements), self.placement)
+        return replace(self, version=version, placement_version=version, earlier=earlier)
+
+    def settled(self) -> ClusterMap:
+        """The map, one version later, in which every object lies with its owner."""
+        return replace(self, version=self.version + 1, settled_version=self.placement_version, earlier=())
+
+    def _with_nodes(self, nodes: tuple[Node, ...]) -> ClusterMap:
+        changed = replace(self, version=self.version + 1, nodes=nodes)
+        if changed.placement == self.placement:
+            return changed
+        earlier = _distinct((*self.earlier, self.placement), changed.placement)
+        return replace(changed, placement_version=changed.version, earlier=earlier)
 
     def to_wire(self) -> dict[str, Any]:
         """Plain values for msgpack and JSON."""
@@ -164,6 +217,9 @@ class ClusterMap:
             "version": self.version,
             "created_ns": self.created_ns,
             "nodes": [node.to_wire() for node in self.nodes],
+            "placement_version": self.placement_version,
+            "settled_version": self.settled_version,
+            "earlier": [list(placed) for placed in self.earlier],
         }
 
     @classmethod
@@ -171,7 +227,12 @@ class ClusterMap:
         """Read `to_wire`'s form; raises InvalidRequest when it is none."""
         try:
             nodes = tuple(Node.from_wire(node) for node in plain["nodes"])
-            return cls(int(plain["version"]), int(plain["created_ns"]), nodes)
+            earlier = tuple(tuple(str(one) for one in placed) for placed in plain.get("earlier", ()))
+            placement_version, settled_version = plain.get("placement_version", 0), plain.get("settled_version", 0)
+            return cls(
+                *(int(plain["version"]), int(plain["created_ns"]), nodes),
+                *(int(placement_version), int(settled_version), earlier),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a cluster map: {type(error).__name__} {error}") from None
 
@@ -187,6 +248,12 @@ class ClusterMap:
             "creation_time": created.strftime("%Y-%m-%d %H:%M:%S"),
             "version": str(self.version),
         }
+
+
+def _distinct(placements: Iterable[tuple[str, ...]], current: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Each placement once, at its last occurrence, without the current one and those over nobody."""
+    latest_first = dict.fromkeys(placed for placed in reversed(tuple(placements)) if placed and placed != current)
+    return tuple(reversed(latest_first))
 
 
 class NoTargets(Unavailable):

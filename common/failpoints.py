@@ -35,6 +35,10 @@ NAMES = frozenset(
         "bucket.after_create",
         "bucket.before_destroy",
         "bucket.after_destroy",
+        "rebalance.sent_chunk",
+        "rebalance.received",
+        "rebalance.stored",
+        "rebalance.acknowledged",
         "journal.before_commit",
         "journal.after_commit",
     }

@@ -6,7 +6,10 @@ Whom to call, and what to do when nobody answers, is left to the caller. The onl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -23,6 +26,15 @@ class RemoteError(HaulError):
         self.status = status
         self.code = code
         self.retry = Retry.LATER if status in (429, 503, 507) else Retry.NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer whose body is still to come, as it is on the wire."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    chunks: AsyncIterator[bytes]
 
 
 class NodeClient:
@@ -45,35 +57,63 @@ class NodeClient:
         it may have acted), RemoteError when it answers with an error.
         """
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                response = await self._http.post(
-                    url + path,
-                    content=msgpack.packb(body),
-                    headers={"content-type": "application/msgpack"},
-                    timeout=httpx.Timeout(
-                        seconds, connect=min(seconds / 2, self._connect_timeout_seconds), pool=seconds / 2
-                    ),
-                )
-        except TimeoutError:
-            raise Unavailable(f"{url} did not finish its answer within {seconds:g} s", maybe_applied=True) from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
-        except AttributeError:
-            # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone
-            raise Unavailable(f"{url} does not answer: connection reset") from None
-        except httpx.HTTPError as error:
-            raise Unavailable(f"{url} did not finish its answer: {_reason(error)}", maybe_applied=True) from None
-        if not response.is_success:
-            raise _remote_error(url, response)
-        try:
-            return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
-        except (ValueError, TypeError, msgpack.UnpackException):
-            raise Unavailable(f"{url} answered with what is not msgpack", maybe_applied=True) from None
+        with _translated(url):
+            try:
+                async with asyncio.timeout(seconds):
+                    response = await self._http.post(
+                        url + path,
+                        content=msgpack.packb(body),
+                        headers={"content-type": "application/msgpack"},
+                        timeout=httpx.Timeout(
+                            seconds, connect=min(seconds / 2, self._connect_timeout_seconds), pool=seconds / 2
+                        ),
+                    )
+            except TimeoutError:
+                raise Unavailable(f"{url} did not finish its answer within {seconds:g} s", maybe_applied=True) from None
+        return _decoded(url, response)
+
+    async def send(self, url: str, path: str, chunks: AsyncIterator[bytes]) -> Any:
+        """POST a body that is made as it is sent; returns and raises as `call` does.
+
+        There is no deadline for the whole, but for each step of it.
+        """
+        with _translated(url):
+            response = await self._http.post(url + path, content=chunks)
+        return _decoded(url, response)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]]) -> AsyncIterator[Streamed]:
+        """Ask for something large; raises Unavailable, also while the chunks are read."""
+        with _translated(url):
+            async with self._http.stream(method, url, headers=list(headers)) as response:
+                yield Streamed(response.status_code, response.headers.raw, response.aiter_raw())
 
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """What httpx raises, as what a caller understands."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
+    except AttributeError:
+        # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone
+        raise Unavailable(f"{url} does not answer: connection reset") from None
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{url} did not finish its answer: {_reason(error)}", maybe_applied=True) from None
+
+
+def _decoded(url: str, response: httpx.Response) -> Any:
+    if not response.is_success:
+        raise _remote_error(url, response)
+    try:
+        return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
+    except (ValueError, TypeError, msgpack.UnpackException):
+        raise Unavailable(f"{url} answered with what is not msgpack", maybe_applied=True) from None
 
 
 def _reason(error: httpx.HTTPError) -> str:

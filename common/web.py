@@ -6,6 +6,7 @@ uvicorn managed 6,669). Routes, and what is answered on success, are left to the
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -67,6 +68,26 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
     if size_bytes > limit_bytes:
         raise RequestTooLarge(f"the request body is larger than {limit_bytes} bytes")
+
+
+async def unless_gone(receive: Receive, sending: Awaitable[None]) -> None:
+    """Send something long; it ends early when the client closes the connection, or the bytes would just be dropped."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ClientGone
+
+    async def send() -> None:
+        await sending
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watch())
+            await send()
+            watching.cancel()
+    except* ClientGone:
+        pass
 
 
 def decode_msgpack(body: bytes) -> Any:

@@ -49,6 +49,8 @@ from proxy.leadership import Leadership
 from proxy.listing import Listing
 from proxy.membership import Membership
 from proxy.peers import Peers
+from proxy.rebalance.reports import RebalanceReports
+from proxy.rebalance.settling import Settling
 from proxy.watching import follow
 
 _STILL_PART = 2 / 3
@@ -93,10 +95,16 @@ class ProxyNode:
             self._leadership,
             self._membership,
             config.failover_grace_seconds,
-            chores=(reassigning.look_after, lambda _: control.settle_absent()),
+            chores=(
+                reassigning.look_after,
+                lambda _: control.settle_absent(),
+                Settling(self._jobs, self._membership, peers).look_after,
+            ),
             is_empty=partial(_is_empty, peers),
         )
-        self._api = self._build_api(Reports(self._jobs, self._membership, peers))
+        self._api = self._build_api(
+            Reports(self._jobs, self._membership, peers), RebalanceReports(self._membership, peers)
+        )
         self.application = web.guarded(self._dispatch, self._name)
 
     async def start(self) -> None:
@@ -128,7 +136,7 @@ class ProxyNode:
         except (Fenced, WrongIncarnation) as error:
             self.ended.set_result(error)
 
-    def _build_api(self, reports: Reports) -> DocumentedApi:
+    def _build_api(self, reports: Reports, rebalance: RebalanceReports) -> DocumentedApi:
         identity = cluster_api.Identity(self._config.id, self._config.cluster_id, clock.monotonic())
         api = DocumentedApi(
             title="Haul",
@@ -138,7 +146,9 @@ class ProxyNode:
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
         api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._listing)))
-        routes = cluster_api.ClusterRoutes(identity, self._membership, self._leadership, self._buckets, self._downloads)
+        routes = cluster_api.ClusterRoutes(
+            identity, self._membership, self._leadership, self._buckets, self._downloads, rebalance
+        )
         api.include_router(cluster_api.router(routes))
         api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))
 

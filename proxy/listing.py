@@ -2,13 +2,16 @@
 
 Every target is asked for its fair share of the page and a little more, not for the whole page, and again only when its
 names run out before the page is full. A target that does not answer fails the page: a listing is never silently
-shorter than the bucket.
+shorter than the bucket. While objects move, their new owner may be asked before one comes and the old one after it has
+gone: so an old copy stays for longer than a page may take (`rebalance_keep_seconds`), and what targets remember of a
+listing between its pages is not used.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -19,8 +22,12 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 
 _DEADLINE_SECONDS = 5.0
+_PAGE_SECONDS = 8.0
+"""While objects move; less than old copies are kept by default."""
+_ATTEMPTS = 5
 _BEHIND_DIRECTORY = "\U0010ffff"
 _NAME = itemgetter(0)
+_STORED_NS = 3
 _DIRECTORY_PAGE = 256
 Entry = list[Any]
 """Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None, grade; with properties the target
@@ -58,6 +65,10 @@ class _Source:
     complete: bool = False
 
 
+class _OlderMap(Exception):
+    """A target has a newer cluster map than this proxy: objects may be where it does not look."""
+
+
 class Listing:
     """Lists buckets over all targets of the cluster map."""
 
@@ -67,6 +78,20 @@ class Listing:
 
     async def page(self, record: BucketRecord, query: PageQuery) -> Page:
         """One page; raises NoTargets, Unavailable naming a target that does not answer."""
+        for _ in range(_ATTEMPTS):
+            cluster_map = self._membership.map
+            # A walk that goes on from an earlier page would not see what has come to a target since.
+            uuid = f"{query.uuid}.{cluster_map.placement_version}" if cluster_map.is_settled else ""
+            try:
+                async with asyncio.timeout(None if cluster_map.is_settled else _PAGE_SECONDS):
+                    return await self._page(record, replace(query, uuid=uuid))
+            except TimeoutError:
+                raise Unavailable("objects are moving, and the listing took too long to be sure; try again") from None
+            except _OlderMap:
+                await self._membership.refresh_map()
+        raise Unavailable("the cluster map is changing too fast for a listing; try again")
+
+    async def _page(self, record: BucketRecord, query: PageQuery) -> Page:
         after = query.after + _BEHIND_DIRECTORY if query.after.endswith("/") else query.after
         if query.recursive:
             entries, more = await self._names(record, query, after, query.limit)
@@ -132,6 +157,9 @@ class Listing:
         answers, errors = await self._peers.call_each(calls, "/intra/v1/objects/list", _DEADLINE_SECONDS)
         for target, error in errors.items():
             raise _incomplete(target, error)
+        known = self._membership.map.placement_version
+        if any(answer.get("placement_version", 0) > known for answer in answers.values()):
+            raise _OlderMap
         for source in sources:
             source.entries = answers[source.node.id]["entries"]
             source.complete = len(source.entries) < limit
@@ -145,7 +173,7 @@ def _take(sources: list[_Source], limit: int) -> list[Entry]:
     """Remove from the sources up to `limit` of the lowest entries, as far as all of them have been heard.
 
     A source that may have more bounds what is known by its last name. A name that two targets hold (objects are moving)
-    is shown once.
+    is shown once, as the newer one is.
     """
     bound = min((source.after for source in sources if not source.complete), default=None)
     merged: list[Entry] = []
@@ -156,11 +184,13 @@ def _take(sources: list[_Source], limit: int) -> list[Entry]:
     previous = None
     for entry in merged:
         name = entry[0]
-        if len(page) == limit or (bound is not None and name > bound):
+        if (len(page) == limit and name != previous) or (bound is not None and name > bound):
             break
         if name != previous:
             page.append(entry)
             previous = name
+        elif entry[_STORED_NS] > page[-1][_STORED_NS]:
+            page[-1] = entry
     for source in sources:
         if previous is not None and source.entries:
             source.entries = _beyond(source.entries, previous)

@@ -183,6 +183,11 @@ class Membership:
         await self._change_map(change)
         return self._map
 
+    async def start_rebalance(self) -> ClusterMap:
+        """Have all objects looked for anew, unless that is being done; raises Unavailable."""
+        await self._change_map(lambda current: current.unsettled() if current.is_settled else current)
+        return self._map
+
     async def change_map(self, change: Callable[[ClusterMap], ClusterMap], guard: Compare) -> None:
         """Change the map as the leader; raises Fenced when the guard does not hold, Unavailable."""
         await self._change_map(change, guard)

@@ -23,6 +23,8 @@ from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi, Parts
 from target.api.node import NodeApi
 from target.api.objects import ObjectsApi
+from target.api.rebalance import PREFIX as REBALANCE_PREFIX
+from target.api.rebalance import RebalanceApi
 from target.carriers.nursery import Nursery
 from target.config import TargetConfig
 from target.downloads.breaker import BreakerSettings
@@ -42,6 +44,14 @@ from target.downloads.settings import LaneSettings
 from target.downloads.story import Story
 from target.downloads.survey import Surveyor
 from target.membership import Membership
+from target.rebalance.deletions import Deletions
+from target.rebalance.figures import Tally
+from target.rebalance.locks import NameLocks
+from target.rebalance.mover import Mover
+from target.rebalance.neighbours import Neighbours
+from target.rebalance.pace import Pace
+from target.rebalance.receiver import Receiver
+from target.rebalance.sender import Sender
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
 from target.storage.mountpaths import Mountpaths
@@ -104,7 +114,8 @@ class TargetNode:
                 epochs=self._epochs,
             )
         )
-        self._objects = ObjectsApi(self._store, self._name, self._membership.check_owned)
+        neighbours = self._build_rebalance(config)
+        self._objects = ObjectsApi(self._store, self._name, neighbours)
         self._node_api = NodeApi(config.id, self._membership, self._store)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)
@@ -136,6 +147,21 @@ class TargetNode:
             budgets,
         )
 
+    def _build_rebalance(self, config: TargetConfig) -> Neighbours:
+        """Moving objects to their owners, and what must be known of others meanwhile."""
+        locks, deletions, tally = NameLocks(), Deletions(), Tally()
+        store, membership, downloads = self._store, self._membership, self._downloads
+        streams, rate = config.rebalance_streams, config.rebalance_bytes_per_second
+        pace = Pace(streams, rate, lambda: bool(downloads.running()))
+        keep_seconds = config.rebalance_keep_seconds
+        sender = Sender(store, membership, self._client, locks, tally, pace, keep_seconds)
+        self._mover = Mover(store, membership, sender, tally, pace, downloads.plans, self._scope)
+        look_again = self._mover.look_again
+        neighbours = Neighbours(store, membership, self._client, locks, deletions, sender, look_again)
+        receiver = Receiver(store, membership, locks, deletions, tally)
+        self._rebalance_api = RebalanceApi(receiver, sender, neighbours, self._mover)
+        return neighbours
+
     def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
         return self._store.head(bucket, name, bucket_id)[0]
 
@@ -164,6 +190,7 @@ class TargetNode:
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._budgets.start()
         self._scope.start("membership", self._stay_joined())
+        self._scope.start("rebalance", self._mover.run())
 
     async def _stay_joined(self) -> None:
         try:
@@ -184,6 +211,8 @@ class TargetNode:
         path: str = scope["path"]
         if path.startswith("/v1/objects/"):
             await self._objects(scope, receive, send)
+        elif path.startswith(REBALANCE_PREFIX):
+            await self._rebalance_api(scope, receive, send)
         elif path.startswith(INTRA_PREFIX):
             await self._intra(scope, receive, send)
         elif path.startswith(("/v1/health", "/v1/daemon")):

@@ -44,6 +44,22 @@ class TargetConfig(NodeSettings):
         60.0, ge=0, description="How long objects wait for an origin host that only fails, before they are errors."
     )
     retry_attempts: int = Field(5, ge=1, description="How often an object is tried before it is an error.")
+    rebalance_streams: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Objects moved to new owners at once; one while something is downloaded here.",
+    )
+    rebalance_bytes_per_second: int = Field(
+        100 * 1024 * 1024,
+        ge=1024,
+        description="How fast they are sent, all together; a quarter of it while something is downloaded here.",
+    )
+    rebalance_keep_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="How long the old copy of a moved object is kept, for listings that began before it was moved.",
+    )
     known_hosts_file: Path | None = Field(
         None, description="Keys of the hosts that `sftp://` links may go to; none of them if unset."
     )

@@ -55,7 +55,10 @@ class Membership:
         self._checked_at = float("-inf")
         self._still_after_seconds = float("inf")
         self._is_checked = False
+        self._refreshing = asyncio.Lock()
         self.cluster_map = ClusterMap()
+        self.changed = asyncio.Event()
+        """Set with every new cluster map; who waits for it clears it."""
         self.is_ready = False
 
     @property
@@ -131,14 +134,28 @@ class Membership:
                 f"v{self.cluster_map.version}, not to {self._node.id}: send the request to a proxy"
             )
 
+    async def refresh(self) -> None:
+        """Ask for the latest cluster map, because somebody acts by another one; a failure is logged."""
+        version = self.cluster_map.version
+        async with self._refreshing:
+            if self.cluster_map.version != version:
+                return
+            try:
+                await self.report_once()
+            except HaulError as error:
+                _log.warning("membership.not_refreshed", error=error.message)
+
     def apply_cluster_map(self, plain: Mapping[str, Any]) -> None:
         """Take over a cluster map, unless it is older than ours; downloads may never reach the cluster's own nodes."""
         cluster_map = ClusterMap.from_wire(plain)
         if cluster_map.version < self.cluster_map.version:
             return
-        if cluster_map.version > self.cluster_map.version:
+        is_newer = cluster_map.version > self.cluster_map.version
+        if is_newer:
             self._deny_endpoints(_endpoints(cluster_map.nodes))
         self.cluster_map = cluster_map
+        if is_newer:
+            self.changed.set()
 
     async def apply_buckets(self, table: Mapping[str, Any]) -> None:
         """Once after the start, let go of the buckets that were destroyed while this target was away.

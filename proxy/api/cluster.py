@@ -24,6 +24,8 @@ from proxy.downloads.service import Downloads
 from proxy.jsonbody import decode_object, string
 from proxy.leadership import Leadership
 from proxy.membership import Membership
+from proxy.rebalance.reports import KIND as REBALANCE
+from proxy.rebalance.reports import RebalanceReports, is_rebalance_id, rebalance_id
 
 _VERSION = "5.0.0"
 """The AIStore version whose dialect is spoken: clients compare it with their own."""
@@ -51,12 +53,14 @@ class ClusterRoutes:
         leadership: Leadership,
         buckets: Buckets,
         downloads: Downloads,
+        rebalance: RebalanceReports,
     ) -> None:
         self._identity = identity
         self._membership = membership
         self._leadership = leadership
         self._buckets = buckets
         self._downloads = downloads
+        self._rebalance = rebalance
 
     async def health(self, request: Request) -> Response:
         """200 when this proxy serves; with `readiness=true` or `prr=true` only when a target is there to serve with."""
@@ -156,8 +160,13 @@ class ClusterRoutes:
         return {"targets": {node.id: {"available": list(node.mountpaths)} | nothing for node in targets}}
 
     async def _jobs(self, what: str, message: dict[str, Any]) -> Response:
-        """Download jobs as AIStore's generic job API shows them; there are no other jobs here."""
+        """Download jobs and rebalance as AIStore's generic job API shows them; there are no other jobs here."""
         job_id, kind = string(message, "id", _QUERY), string(message, "kind", _QUERY)
+        if what in ("status", "qryxstats") and (is_rebalance_id(job_id) or (kind == REBALANCE and not job_id)):
+            if what == "status":
+                return json_response(await self._rebalance.status(job_id))
+            only_running = message.get("show_active") is True
+            return json_response(await self._rebalance.snapshots(job_id, only_running=only_running))
         if what == "status":
             if not job_id:
                 raise InvalidRequest(f'invalid x-{kind}: "id" is missing')
@@ -172,7 +181,11 @@ class ClusterRoutes:
         if what == "status_all":
             return json_response(None)
         running = await self._downloads.list_jobs(StatusQuery(only_active=True))
-        return json_response([f"download[{job['id']}]" for job in running])
+        names = [f"download[{job['id']}]" for job in running]
+        cluster_map = self._membership.map
+        if not cluster_map.is_settled:
+            names.append(f"{REBALANCE}[{rebalance_id(cluster_map.placement_version)}]")
+        return json_response(names)
 
     def _smap(self) -> dict[str, Any]:
         return self._membership.map.to_smap(self._primary_id(), self._identity.cluster_id)

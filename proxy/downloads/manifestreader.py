@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from common.errors import HaulError, InvalidRequest, Unavailable
+from common.errors import HaulError, InvalidRequest, ObjectNotFound, Unavailable
 from common.names import Bucket, printable
+from common.nodeclient import RemoteError
 from proxy.membership import Membership
 from proxy.peers import Peers
 
@@ -30,13 +31,21 @@ class ManifestReader:
 
     async def read(self, bucket: Bucket, name: str) -> BinaryIO:
         """A temporary file with the object's bytes; raises ObjectNotFound's like, InvalidRequest, Unavailable."""
-        owner = self._membership.map.owner(bucket, name)
+        holders = iter(self._membership.map.holders(bucket, name))
+        holder = next(holders)
         file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - the caller closes it
         checksum, offset, size = "", 0, 1
         try:
             while offset < size:
                 body = {"bucket": bucket.uname, "name": name, "offset": offset, "limit": _PIECE_BYTES}
-                piece = await self._peers.call(owner, "/intra/v1/objects/read", body, _CALL_SECONDS)
+                try:
+                    piece = await self._peers.call(holder, "/intra/v1/objects/read", body, _CALL_SECONDS)
+                except RemoteError as error:
+                    following = next(holders, None) if error.status == ObjectNotFound.status and not offset else None
+                    if following is None:
+                        raise
+                    holder = following
+                    continue
                 size = piece["size"]
                 if size > MAX_BYTES:
                     raise InvalidRequest(f"manifest {_shown(bucket, name)} is larger than {MAX_BYTES} bytes")
@@ -55,8 +64,9 @@ class ManifestReader:
 
     async def remove(self, bucket: Bucket, name: str) -> None:
         """Forget an object that was only a manifest; raises HaulError."""
-        owner = self._membership.map.owner(bucket, name)
-        await self._peers.call(owner, "/intra/v1/objects/remove", {"bucket": bucket.uname, "name": name}, _CALL_SECONDS)
+        body = {"bucket": bucket.uname, "name": name}
+        for holder in self._membership.map.holders(bucket, name):
+            await self._peers.call(holder, "/intra/v1/objects/remove", body, _CALL_SECONDS)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:

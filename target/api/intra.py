@@ -196,6 +196,7 @@ class IntraApi:
         return self._budgets.ask(path[1], body)
 
     async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        placement_version = self._membership.cluster_map.placement_version
         entries = await asyncio.to_thread(
             self._store.list_objects,
             Bucket.from_uname(body["bucket"]),
@@ -205,7 +206,7 @@ class IntraApi:
             after=body["after"],
             limit=body["limit"],
         )
-        return {"entries": entries}
+        return {"entries": entries, "placement_version": placement_version}
 
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(

@@ -3,13 +3,14 @@
 A small read that the page cache holds is answered on the event loop, without a thread: one open that never waits for a
 disk (`RESOLVE_CACHED`), one fstat, one attribute, one read that never waits (`RWF_NOWAIT`), one close. Whatever would
 have to wait goes through a thread, so a slow disk holds up only those who read from it. Which target has an object is
-left to the proxies, bodies of uploads to `uploads`. Plain reads of such objects do without ASGI (`read_small`), for
-`fast_reads`.
+left to the proxies, and to `target.rebalance` while objects move; bodies of uploads to `uploads`. Plain reads of such
+objects do without ASGI (`read_small`), for `fast_reads`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -17,10 +18,19 @@ from typing import TypeVar
 from urllib.parse import unquote_plus
 
 from common import web
-from common.errors import BucketNotFound, HaulError, InvalidRequest, MethodNotAllowed, ObjectNotFound, Unsupported
+from common.errors import (
+    BucketNotFound,
+    HaulError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ObjectNotFound,
+    Unavailable,
+    Unsupported,
+)
 from common.names import Bucket, decode_component, validate_object_name
 from target.api import object_headers
 from target.api.uploads import Uploads
+from target.rebalance.neighbours import LOCAL_ONLY, Neighbours
 from target.storage.mountpath import Mountpath
 from target.storage.reader import OpenObject
 from target.storage.store import Store
@@ -50,13 +60,11 @@ class NothingToDelete(ObjectNotFound):
 class ObjectsApi:
     """The ASGI application for objects; `node` is this target as errors name it, `t[id]`."""
 
-    def __init__(
-        self, store: Store, node: str, check_owned: Callable[[Bucket, str], None] = lambda bucket, name: None
-    ) -> None:
-        """`check_owned` raises what is answered to a PUT of an object that is another target's."""
+    def __init__(self, store: Store, node: str, neighbours: Neighbours | None = None) -> None:
+        """Without neighbours every object is this target's."""
         self._store = store
         self._node = node
-        self._check_owned = check_owned
+        self._neighbours = neighbours
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
         self._uploads = Uploads(store, self._threads)
 
@@ -67,10 +75,8 @@ class ObjectsApi:
             if key in query:
                 raise Unsupported(f"'{key}' is not supported by this cluster")
         method = scope["method"]
-        if method == "GET":
-            await self._get(scope, receive, send, bucket, name, _bucket_id(query))
-        elif method == "HEAD":
-            await self._head(send, bucket, name, query)
+        if method in ("GET", "HEAD"):
+            await self._answer_read(scope, receive, send, bucket, name, query)
         elif method in ("PUT", "DELETE"):
             if "pid" not in query and "utm" not in query:
                 raise InvalidRequest(f"{self._node}: {method}(obj) is expected to be redirected")
@@ -90,6 +96,8 @@ class ObjectsApi:
             plain = _parse_plain(target)
             if plain is None:
                 return None
+            if self._neighbours is not None and not self._neighbours.may_answer_first(*plain[:2]):
+                return None
             found, _ = self._store.open(*plain, cached=True)
             try:
                 if found.size > _CACHED_CHUNK_BYTES:
@@ -104,10 +112,39 @@ class ObjectsApi:
         lines = [b": ".join(header) for header in object_headers.whole(found.metadata)]
         return b"\r\n".join((_OK, *lines, b"", body))
 
-    async def _get(
-        self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
+    async def _answer_read(
+        self,
+        scope: web.Scope,
+        receive: web.Receive,
+        send: web.Send,
+        bucket: Bucket,
+        name: str,
+        query: dict[str, str],
     ) -> None:
-        found, mountpath = await self._open(bucket, name, bucket_id)
+        """Answer with what lies here, or as another target answers that has the object."""
+        others = None if LOCAL_ONLY in query else self._neighbours
+        properties = object_headers.check_properties(query.get("props", ""))
+        if others is not None and not others.may_answer_first(bucket, name):
+            with contextlib.suppress(Unavailable):
+                if await others.relay(scope, receive, send, bucket, name):
+                    return
+        try:
+            found, mountpath = await self._open(bucket, name, _bucket_id(query))
+        except ObjectNotFound:
+            if others is None:
+                raise
+            if await others.relay(scope, receive, send, bucket, name):
+                return
+            found, mountpath = await self._open(bucket, name, _bucket_id(query))  # it may have come meanwhile
+        if scope["method"] == "GET":
+            await self._get(scope, receive, send, found, mountpath)
+        else:
+            found.close()
+            await self._head(send, bucket, name, found, mountpath, properties)
+
+    async def _get(
+        self, scope: web.Scope, receive: web.Receive, send: web.Send, found: OpenObject, mountpath: Mountpath
+    ) -> None:
         try:
             status, headers, start, end = _plan(scope, found)
             first = await self._read(found, start, end) if start < end else b""
@@ -115,7 +152,7 @@ class ObjectsApi:
             if end - start <= _WATCH_BYTES:
                 await self._send(send, found, first, start, end)
             else:
-                await self._send_watched(receive, send, found, first, start, end)
+                await web.unless_gone(receive, self._send(send, found, first, start, end))
         except OSError as error:
             raise mountpath.error(error) from None
         finally:
@@ -129,24 +166,6 @@ class ObjectsApi:
                 return
             chunk = await self._read(found, start, end)
 
-    async def _send_watched(
-        self, receive: web.Receive, send: web.Send, found: OpenObject, chunk: Body, start: int, end: int
-    ) -> None:
-        """`_send`, ended when the client closes the connection: the server would take the bytes and drop them."""
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            raise web.ClientGone
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(watch())
-                await self._send(send, found, chunk, start, end)
-                watching.cancel()
-        except* web.ClientGone:
-            pass
-
     async def _read(self, found: OpenObject, start: int, end: int) -> Body:
         left = end - start
         chunk = found.read_cached(start, min(left, _CACHED_CHUNK_BYTES))
@@ -154,10 +173,15 @@ class ObjectsApi:
             chunk = await self._in_thread(partial(found.read, start, min(left, _DISK_CHUNK_BYTES)))
         return chunk
 
-    async def _head(self, send: web.Send, bucket: Bucket, name: str, query: dict[str, str]) -> None:
-        properties = object_headers.check_properties(query.get("props", ""))
-        found, mountpath = await self._open(bucket, name, _bucket_id(query))
-        found.close()
+    async def _head(
+        self,
+        send: web.Send,
+        bucket: Bucket,
+        name: str,
+        found: OpenObject,
+        mountpath: Mountpath,
+        properties: list[str],
+    ) -> None:
         location = f"{self._node}:mp[{mountpath.id}]"
         if properties:
             headers = object_headers.head_v2(found.metadata, properties, location, mountpath.id)
@@ -170,17 +194,23 @@ class ObjectsApi:
     async def _put(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
     ) -> None:
-        self._check_owned(bucket, name)
+        if self._neighbours is not None:
+            await self._neighbours.check_owned(bucket, name)
         if bucket_id is None:
             bucket_id = self._store.bucket_ids().get(bucket)
             if bucket_id is None:
                 raise BucketNotFound(bucket.cname)
         metadata = await self._uploads.receive(scope, receive, bucket, bucket_id, name)
+        if self._neighbours is not None:
+            await self._neighbours.stored(bucket, name)
         await web.answer(send, 200, b"", object_headers.attributes(metadata))
 
     async def _delete(self, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None) -> None:
         try:
-            await self._in_thread(partial(self._store.delete, bucket, name, bucket_id))
+            if self._neighbours is not None:
+                await self._neighbours.delete(bucket, name, bucket_id)
+            else:
+                await self._in_thread(partial(self._store.delete, bucket, name, bucket_id))
         except ObjectNotFound as error:
             raise NothingToDelete(error.message) from None
         await web.answer(send, 200)

@@ -7,7 +7,6 @@ announced checksum, leaves nothing. Routing and answering are left to `objects`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from functools import partial
 from typing import TypeVar
 
 from common import clock
-from common.errors import BadChecksum, HaulError, InvalidRequest, Unsupported
+from common.errors import BadChecksum, InvalidRequest, Unsupported
 from common.names import Bucket, printable
 from common.web import ClientGone, Receive, Scope
 from target.api.object_headers import parse_custom
+from target.storage.commits import commit
 from target.storage.committer import Committer
 from target.storage.metadata import ObjectMetadata
 from target.storage.store import Store
@@ -140,7 +140,7 @@ class Uploads:
         except BaseException:
             await self._in_thread(upload.discard)
             raise
-        return await _commit(committer, staged)
+        return await commit(committer, staged)
 
     async def _receive_batches(self, receive: Receive, upload: _Upload) -> list[bytes]:
         batch: list[bytes] = []
@@ -165,22 +165,3 @@ class Uploads:
         except asyncio.CancelledError:
             await asyncio.wait([future])
             raise
-
-
-async def _commit(committer: Committer, staged: Staged) -> ObjectMetadata:
-    loop = asyncio.get_running_loop()
-    committed: asyncio.Future[HaulError | None] = loop.create_future()
-
-    def resolve(error: HaulError | None) -> None:
-        if not committed.done():
-            committed.set_result(error)
-
-    def done(group: Sequence[tuple[Staged, HaulError | None]]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed when nobody waits any more
-            loop.call_soon_threadsafe(resolve, group[0][1])
-
-    committer.submit(staged, done)
-    error = await committed
-    if error is not None:
-        raise error
-    return staged.metadata

@@ -100,6 +100,11 @@ class Downloads:
         """Shares that were assigned but never started."""
         return [share.id for share in self._shares.values() if share.state is State.PREPARED]
 
+    def plans(self) -> set[tuple[str, ...]]:
+        """Over which targets the shares were planned that have not ended, by id."""
+        unended = (share.spec.targets for share in self._shares.values() if not share.has_ended)
+        return {tuple(sorted(node for node, _ in targets)) for targets in unended}
+
     async def accept(self, spec: JobSpec, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
         """Record one batch of a share durably; again is harmless. Raises InvalidName, InvalidRequest, DiskError."""
         for task in tasks:

@@ -16,21 +16,21 @@ that fails for that reason is simply prepared again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
 import structlog
 
 from common import failpoints
 from common.errors import BucketNotFound, DiskError, DiskFailure, HaulError
-from target.storage import layout, metadata
+from target.storage import layout, reader
 from target.storage.directories import BucketDirectory
+from target.storage.faults import Superseded
 from target.storage.kernel import DIRECTORY, READ, rename_new, syncfs, try_open_beneath
-from target.storage.metadata import Damaged
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.writer import Staged
 
@@ -109,7 +109,7 @@ class Committer:
     def commit(self, group: list[Staged]) -> dict[Staged, HaulError]:
         """Commit a group on the caller's thread; the errors of those that failed. Waits for a group under way."""
         try:
-            with self._lock, self._mountpath.committing():
+            with self.held():
                 return self._commit(group)
         except Exception as error:  # noqa: BLE001 - the thread must go on, and callers must be told
             _log.exception("commit.failed", mountpath=self._mountpath.id)
@@ -117,6 +117,12 @@ class Committer:
             for staged in group:
                 staged.discard()
             return dict.fromkeys(group, failure)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let nothing be committed here meanwhile, by carriers neither; raises OSError."""
+        with self._lock, self._mountpath.committing():
+            yield
 
     def _commit(self, group: list[Staged]) -> dict[Staged, HaulError]:
         """Commit a group; the errors of those that failed."""
@@ -193,8 +199,13 @@ class _Attempt:
             if staged.directory.destroyed:
                 self._fail([staged], BucketNotFound(staged.directory.bucket.cname), failed)
                 continue
+            if staged.is_moved and (staged.directory, staged.name) in self._versions:
+                self._again.append(staged)  # another one of the group comes first: see what that leaves
+                continue
             try:
                 prepared.append((staged, *self._place(staged)))
+            except Superseded as error:
+                self._fail([staged], error, failed)
             except OSError as error:
                 self._fail_or_repeat(staged, error, failed)
         return prepared
@@ -224,9 +235,14 @@ class _Attempt:
         key = (staged.directory, staged.name)
         version = self._versions.get(key)
         if version is None:
-            version = 0 if staged.seems_new else _stored_version(fd, leaf)
-            if version is None:
+            stored = reader.NOTHING if staged.seems_new else reader.look(fd, leaf)
+            if stored is None:
                 return None
+            version = stored.version
+            if staged.is_moved:
+                if version and stored.stored_ns >= staged.metadata.stored_ns:
+                    raise Superseded(f"{staged.directory.bucket.cname}: what is stored is at least as new")
+                version = max(version, staged.metadata.version - 1)
         self._versions[key] = version + 1
         name = staged.name if layout.is_hashed(path) else ""
         if (staged.metadata.version, staged.metadata.name) != (version + 1, name):
@@ -320,21 +336,3 @@ class _Attempt:
         for staged in group:
             staged.discard()
             failed[staged] = error
-
-
-def _stored_version(parent: int, leaf: bytes) -> int | None:
-    """The version of what lies there, 0 when nothing does, None when it is a directory."""
-    fd = try_open_beneath(parent, leaf, READ)
-    if fd < 0:
-        if fd in (-errno.ENOENT, -errno.ELOOP, -errno.ENXIO):
-            return 0
-        raise OSError(-fd, os.strerror(-fd))
-    try:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            return None
-        return metadata.read(fd, status.st_size).version
-    except Damaged:
-        return 0
-    finally:
-        os.close(fd)

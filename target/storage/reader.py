@@ -18,6 +18,8 @@ from target.storage.metadata import Damaged, ObjectMetadata
 
 _ABSENT = frozenset({-errno.ENOENT, -errno.ENOTDIR, -errno.ELOOP, -errno.EXDEV, -errno.ENAMETOOLONG})
 
+NOTHING = ObjectMetadata(0, "", version=0)
+
 
 class OpenObject:
     """An open object: its descriptor keeps these bytes readable whatever happens to the name. Close it."""
@@ -104,6 +106,24 @@ def _open(directory: BucketDirectory, path: bytes, cached: bool) -> OpenObject |
     if stat.S_ISDIR(status.st_mode):
         return None
     raise Damaged("it is no regular file")
+
+
+def look(parent: int, leaf: bytes) -> ObjectMetadata | None:
+    """What lies in an open directory: NOTHING when nothing whole does, None when it is a directory. Raises OSError."""
+    fd = try_open_beneath(parent, leaf, READ)
+    if fd < 0:
+        if fd in (-errno.ENOENT, -errno.ELOOP, -errno.ENXIO):
+            return NOTHING
+        raise OSError(-fd, os.strerror(-fd))
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        return metadata.read(fd, status.st_size)
+    except Damaged:
+        return NOTHING
+    finally:
+        os.close(fd)
 
 
 def remove(directory: BucketDirectory, name: str, *, durable: bool) -> bool:

@@ -68,6 +68,11 @@ class Store:
         self.mountpaths.stop()
 
     @property
+    def moved(self) -> int:
+        """Grows when objects have moved between mountpaths: who was looking at both meanwhile may have missed them."""
+        return self._moved
+
+    @property
     def usable(self) -> tuple[Mountpath, ...]:
         """The mountpaths that objects are read from."""
         return tuple(slot.mountpath for slot in self.mountpaths.view.readable)

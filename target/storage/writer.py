@@ -46,12 +46,13 @@ class Staged:
     """A finished work file, to be given to the mountpath's committer; after the commit `metadata` is what was stored.
 
     `seems_new` spares a look when it is right: nothing is believed to be stored under the name. `scratch` is an
-    attribute that only the work file needs, in case this process dies before the rename.
+    attribute that only the work file needs, in case this process dies before the rename. `is_moved`: it comes from
+    another target, keeps its version, and must not replace what is at least as new.
     `token` is the caller's own, to know it again. `fd` stays open for streamed objects: an error of the kernel's
     write-back is only sure to be reported to a descriptor that was open before it.
     """
 
-    __slots__ = ("directory", "fd", "metadata", "name", "scratch", "seems_new", "token", "work")
+    __slots__ = ("directory", "fd", "is_moved", "metadata", "name", "scratch", "seems_new", "token", "work")
 
     def __init__(
         self, directory: BucketDirectory, name: str, work: str, fd: int, stored: ObjectMetadata, token: object
@@ -63,6 +64,7 @@ class Staged:
         self.metadata = stored
         self.token = token
         self.seems_new = False
+        self.is_moved = False
         self.scratch = ""
 
     def __repr__(self) -> str:

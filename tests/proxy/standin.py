@@ -136,6 +136,8 @@ class StandIn:
                 self.objects.pop(message["bucket"], None)
             case ["buckets"]:
                 self.buckets = message
+            case ["rebalance"]:
+                return {"placement_version": self.cluster_map["placement_version"], "is_through": True}
             case ["clustermap"]:
                 self.cluster_map = message
             case _:

@@ -133,6 +133,9 @@ async def replay_all(directory: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     async with cluster(directory) as running:
         replay = Replay(running)
+        await eventually(
+            lambda: running.request("GET", "/v1/cluster?what=running_all"), lambda answer: not answer.json()
+        )
         for capture in CAPTURES:
             if capture["name"].startswith("102-"):
                 store_recorded_objects(running)

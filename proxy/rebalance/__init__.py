@@ -1,0 +1,1 @@
+"""Rebalance as the proxies see it: when a placement is settled, and what has been moved."""
