@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cli import buckets, objects, output, show
+from cli import buckets, members, objects, output, show
 from cli.cluster import commands as cluster
 from cli.downloads import commands as downloads
 from cli.downloads import jobs
@@ -61,10 +61,19 @@ def build() -> typer.Typer:
 
 
 def _cluster() -> typer.Typer:
-    group = _group("Run a cluster on this machine.")
+    group = _group("Run a cluster on this machine, or change who belongs to one.")
     group.command("up")(cluster.up)
     group.command("status")(cluster.status)
     group.command("down")(cluster.down)
+    group.add_typer(_members(), name="add-remove-nodes")
+    return group
+
+
+def _members() -> typer.Typer:
+    group = _group("Let a target rest, come back, or leave for good; on any cluster.")
+    group.command("start-maintenance")(members.start_maintenance)
+    group.command("stop-maintenance")(members.stop_maintenance)
+    group.command("decommission")(members.decommission)
     return group
 
 

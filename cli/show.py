@@ -10,6 +10,7 @@ from typing import Any
 from cli import formats, output
 from cli.client import Client, find_endpoints
 from cli.options import EndpointOption, JsonOption
+from common.clustermap import FLAG_DECOMMISSION, FLAG_MAINTENANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class NodeState:
     state: str
     is_primary: bool
     mountpaths: list[str]
+    flags: int
 
 
 def show_cluster(as_json: JsonOption = False, endpoint: EndpointOption = None) -> None:
@@ -47,7 +49,9 @@ def _nodes(smap: Mapping[str, Any]) -> list[NodeState]:
     for role, key in (("proxy", "pmap"), ("target", "tmap")):
         for node_id, node in sorted((smap.get(key) or {}).items()):
             url = node["public_net"]["direct_url"]
-            found.append(NodeState(node_id, role, url, "unreachable", node_id == primary, []))
+            found.append(
+                NodeState(node_id, role, url, "unreachable", node_id == primary, [], int(node.get("flags", 0)))
+            )
     return found
 
 
@@ -59,10 +63,12 @@ def _ask(client: Client, node: NodeState) -> NodeState:
         answer = client.probe(node.url, "/v1/daemon", query={"what": "mountpaths"})
         if answer is not None and answer.status_code == 200:
             mountpaths = [str(path) for path in answer.json().get("available") or ()]
-    return NodeState(node.id, node.role, node.url, state, node.is_primary, mountpaths)
+    return NodeState(node.id, node.role, node.url, state, node.is_primary, mountpaths, node.flags)
 
 
 def _remark(node: NodeState) -> str:
     if node.role == "proxy":
         return "primary" if node.is_primary else ""
-    return formats.count(len(node.mountpaths), "mountpath") if node.mountpaths else ""
+    leaving = "in maintenance" if node.flags & FLAG_MAINTENANCE else "leaving" if node.flags & FLAG_DECOMMISSION else ""
+    paths = formats.count(len(node.mountpaths), "mountpath") if node.mountpaths else ""
+    return ", ".join(part for part in (leaving, paths) if part)

@@ -41,6 +41,8 @@ NAMES = frozenset(
         "rebalance.acknowledged",
         "journal.before_commit",
         "journal.after_commit",
+        "leader.before_map_write",
+        "leader.before_share",
     }
 )
 """Every failpoint of the code base; one that is not listed cannot be armed."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import structlog
 
-from common import clock
+from common import clock, failpoints
 from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, PeerError, Unavailable
 from common.identity import start_of
@@ -269,6 +269,8 @@ class Membership:
                 self._take(current)
                 return
             compares = (_unchanged(MAP_KEY, item), *((guard,) if guard else ()))
+            if guard is not None:
+                failpoints.hit("leader.before_map_write")
             result = await self._store.transaction(compares, (Put(MAP_KEY, msgpack.packb(changed.to_wire())),))
             if result.succeeded:
                 self._take(changed)

@@ -143,6 +143,9 @@ class Nodes:
     def signal(self, node_id: str, number: signal.Signals) -> None:
         self._processes[node_id].send_signal(number)
 
+    def pid(self, node_id: str) -> int:
+        return self._processes[node_id].pid
+
     def stop(self, node_id: str) -> int:
         """SIGTERM; the exit code."""
         self._processes[node_id].terminate()

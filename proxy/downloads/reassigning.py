@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from common import clock
+from common import clock, failpoints
 from common.clustermap import Node
 from common.errors import HaulError, Unavailable
 from common.lifecycle import TaskScope
@@ -188,6 +188,7 @@ class Reassigning:
                 keeper = keeper_for(record.id, node_id, candidates)
                 sent.senders[node_id] = ShareSender(self._peers, spec, nodes[node_id], keeper, epoch=authority.epoch)
             batch, sent.open[node_id] = sent.open[node_id], []
+            failpoints.hit("leader.before_share")
             await sent.senders[node_id].send(batch, is_last=is_last)
 
         for assignment in record.assignments:

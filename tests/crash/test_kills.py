@@ -30,7 +30,7 @@ BODY = b"body" * 100
 
 @pytest.mark.parametrize("step", STEPS)
 def test_targets_killed_at_a_step_of_a_commit(step: str, tmp_path: Path) -> None:
-    hit = 5 if step.startswith("writer") or step.endswith("rename") else 4 if step.startswith("journal") else 2
+    hit = 5 if step.startswith("writer") or step.endswith("rename") else 8 if step.startswith("journal") else 2
     with pattern_origin(BODY) as origin, Processes(tmp_path, targets=2, mountpaths=2) as processes:
         for target in processes.running("target"):
             processes.kill(target)
