@@ -155,6 +155,9 @@ class Nodes:
         """The exit code of a node that ends by itself."""
         return self._processes[node_id].wait(30)
 
+    def is_running(self, node_id: str) -> bool:
+        return self._processes[node_id].poll() is None
+
     def log_of(self, node_id: str) -> str:
         return (self.directory / f"{node_id}.log").read_text(encoding="utf-8", errors="replace")
 

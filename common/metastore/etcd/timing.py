@@ -18,7 +18,7 @@ class Timing:
     """The member that was used so far is asked alone for so long, before all others are asked as well."""
     trust_seconds: float = 1.0
     """A member that was silent for longer is asked whether it is there, before something is written through it."""
-    max_pause_seconds: float = 1.0
+    max_pause_seconds: float = 0.5
     beat_seconds: float = 3.0
     """A watch that hears nothing for so long asks its member whether it is still there."""
     audit_seconds: float = 45.0
