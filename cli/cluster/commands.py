@@ -69,6 +69,14 @@ def up(  # noqa: PLR0913 - a command's options are its parameters
             help=f"What a finished object survives.  [{DEFAULTS.durability}]",
         ),
     ] = None,
+    meta_store: Annotated[
+        str | None,
+        typer.Option(
+            "--meta-store",
+            metavar="etcd://HOST:PORT,…",
+            help="Keep the cluster's state in an etcd; several clusters may share one. Otherwise it is a file in DIR.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a cluster on this machine, or whatever of it is not running.
@@ -83,6 +91,7 @@ def up(  # noqa: PLR0913 - a command's options are its parameters
         host=host,
         durability=durability,
         allow_origins=tuple(allow_origin) if allow_origin else None,
+        meta_store=meta_store,
     )
     where = _absolute(directory or _DEFAULT_DIRECTORY)
     started = service.up(where, wanted)
@@ -185,7 +194,7 @@ def _say_up(where: Path, started: Started) -> None:
         [
             *(f"  proxy   {plan.public_url(node)}" for node in plan.proxies),
             *(f"  target  {plan.public_url(node)}" for node in plan.targets),
-            f"  data in {where}",
+            f"  data in {where}" + (f", state in {plan.meta_store}" if plan.meta_store else ""),
             f"  jobs may fetch from {origins}",
         ]
     )

@@ -28,7 +28,7 @@ def fields_of(shape: ClusterShape, directory: Path, node: NodeShape) -> dict[str
         "data_dir": str(directory / node.id),
     }
     if node.role == "proxy":
-        return common | {"meta_store": f"sqlite:{directory / 'meta.db'}"}
+        return common | {"meta_store": shape.meta_store or f"sqlite:{directory / 'meta.db'}"}
     return common | {
         "mountpaths": shape.mountpath_dirs(directory, node),
         "proxies": shape.endpoints,

@@ -179,6 +179,7 @@ def _new_shape(directory: Path, wanted: Wanted) -> ClusterShape:
         mountpaths=wanted.mountpaths or defaults.mountpaths or 0,
         durability=wanted.durability or defaults.durability or "",
         allow_origins=wanted.allow_origins or (),
+        meta_store=wanted.meta_store or "",
         nodes=ports.assign(
             host,
             wanted.port or defaults.port or 0,

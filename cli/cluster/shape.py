@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from cli.errors import CommandError, UsageError
 from cli.state import write_atomically
+from common.metastore.etcd.address import is_etcd, member_urls
 from common.names import printable
 
 FILE_NAME = "cluster.json"
@@ -36,6 +37,7 @@ class ClusterShape:
     """What `haul cluster up` decided once; everything else follows from it.
 
     `public_host` is the address that clients are sent to, which differs from `host` when that is a wildcard.
+    `meta_store` is empty where the cluster's state is in a file beside the nodes.
     """
 
     cluster_id: str
@@ -45,6 +47,7 @@ class ClusterShape:
     durability: str
     allow_origins: tuple[str, ...]
     nodes: tuple[NodeShape, ...]
+    meta_store: str = ""
 
     @property
     def proxies(self) -> tuple[NodeShape, ...]:
@@ -80,6 +83,8 @@ class ClusterShape:
             plain = json.loads(text)
         except json.JSONDecodeError as error:
             raise CommandError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        if isinstance(plain, dict):
+            plain.setdefault("meta_store", "")
         if problem := _problem(plain, [field.name for field in fields(cls)]):
             raise CommandError(problem)
         del plain["format"]
@@ -102,7 +107,7 @@ def _problem(plain: Any, names: Sequence[str]) -> str:
 
 
 def _problem_of_values(plain: dict[str, Any]) -> str:
-    for name in ("cluster_id", "host", "public_host", "durability"):
+    for name in ("cluster_id", "host", "public_host", "durability", "meta_store"):
         if not isinstance(plain[name], str):
             return f'"{name}" must be a text'
     if type(plain["mountpaths"]) is not int:
@@ -138,6 +143,7 @@ class Wanted:
     host: str | None = None
     durability: str | None = None
     allow_origins: tuple[str, ...] | None = None
+    meta_store: str | None = None
 
 
 DEFAULTS = Wanted(targets=3, mountpaths=4, proxies=1, port=8080, host="127.0.0.1", durability="power-loss")
@@ -152,11 +158,22 @@ def check(wanted: Wanted) -> None:
         raise UsageError("--port must be 1 to 65535")
     if wanted.durability is not None and wanted.durability not in DURABILITIES:
         raise UsageError(f"--durability must be one of: {', '.join(DURABILITIES)}")
+    if wanted.meta_store is not None:
+        _check_meta_store(wanted.meta_store)
     for origin in wanted.allow_origins or ():
         try:
             ipaddress.ip_network(origin)
         except ValueError as error:
             raise UsageError(f"--allow-origin: {printable(str(error))} (expected e.g. 10.0.0.0/8)") from None
+
+
+def _check_meta_store(name: str) -> None:
+    try:
+        if not is_etcd(name):
+            raise ValueError("expecting etcd://HOST:PORT,HOST:PORT,…")
+        member_urls(name)
+    except ValueError as error:
+        raise UsageError(f"--meta-store: {printable(str(error))}") from None
 
 
 def node_ids(proxies: int, targets: int) -> list[tuple[str, str]]:
@@ -174,10 +191,11 @@ def differences(shape: ClusterShape, wanted: Wanted) -> list[str]:
         ("--host", wanted.host, shape.host),
         ("--durability", wanted.durability, shape.durability),
         ("--allow-origin", wanted.allow_origins, shape.allow_origins),
+        ("--meta-store", wanted.meta_store, shape.meta_store),
     )
 
     def spelled(value: object) -> str:
-        return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+        return (", ".join(value) if isinstance(value, tuple) else str(value)) or "none"
 
     return [
         f"{option} {spelled(asked)} (it has {spelled(has)})"

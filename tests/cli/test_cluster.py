@@ -23,6 +23,7 @@ from cli.cluster import configs, ports, processes, service, shape
 from cli.cluster.shape import ClusterShape, NodeShape, Wanted
 from cli.errors import CommandError, UsageError
 from tests.cli.conftest import Haul
+from tests.etcd import Etcd
 
 SHAPE = ClusterShape(
     cluster_id="c1",
@@ -81,6 +82,14 @@ def test_what_differs_is_named() -> None:
         "--targets 3 (it has 2)",
         "--durability power-loss (it has process)",
     ]
+    assert shape.differences(SHAPE, Wanted(meta_store="etcd://a:1")) == ["--meta-store etcd://a:1 (it has none)"]
+
+
+def test_a_shape_from_before_there_was_a_choice_of_stores(tmp_path: Path) -> None:
+    plain = json.loads(SHAPE.to_json())
+    del plain["meta_store"]
+    (tmp_path / "cluster.json").write_text(json.dumps(plain))
+    assert shape.load(tmp_path) == SHAPE
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,8 @@ def test_what_differs_is_named() -> None:
         Wanted(durability="never"),
         Wanted(allow_origins=("10.0.0.1/8",)),
         Wanted(allow_origins=("everything",)),
+        Wanted(meta_store="meta.db"),
+        Wanted(meta_store="etcd://localhost"),
     ],
 )
 def test_impossible_shapes(wanted: Wanted) -> None:
@@ -381,3 +392,20 @@ def test_a_node_that_cannot_start_is_reported_with_its_log(running: Running) -> 
     assert "durability" in outcome.err
     assert "Traceback" not in outcome.err
     assert [node["state"] for node in running.status()] == ["online", "online", "stopped", "online"]
+
+
+def test_a_cluster_with_its_state_in_an_etcd(haul: Haul, tmp_path: Path) -> None:
+    with Etcd(tmp_path / "etcd", members=1) as etcd:
+        running = Running(haul, tmp_path / "c", free_port())
+        try:
+            told = running.up(
+                *("--targets", "1", "--mountpaths", "1", "--port", str(running.port)), "--meta-store", etcd.meta_store
+            )
+            assert f"state in {etcd.meta_store}" in told
+            assert haul("create", "ais://b").code == 0
+            haul("cluster", "down", "--dir", str(running.directory))
+            running.up()
+            assert haul("ls").out == "ais://b\n"
+            assert not list(running.directory.glob("meta.db*"))
+        finally:
+            haul("cluster", "down", "--dir", str(running.directory))
