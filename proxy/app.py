@@ -147,7 +147,13 @@ class ProxyNode:
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
         api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._listing)))
         routes = cluster_api.ClusterRoutes(
-            identity, self._membership, self._leadership, self._buckets, self._downloads, rebalance
+            identity,
+            self._membership,
+            self._leadership,
+            self._buckets,
+            self._downloads,
+            rebalance,
+            Peers(self._client),
         )
         api.include_router(cluster_api.router(routes))
         api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))

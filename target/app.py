@@ -27,6 +27,7 @@ from target.api.rebalance import PREFIX as REBALANCE_PREFIX
 from target.api.rebalance import RebalanceApi
 from target.carriers.nursery import Nursery
 from target.config import TargetConfig
+from target.disks import Disks
 from target.downloads.breaker import BreakerSettings
 from target.downloads.budgets import Budgets
 from target.downloads.concurrency import ConcurrencySettings
@@ -56,6 +57,7 @@ from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
 from target.storage.mountpaths import Mountpaths
 from target.storage.registry import Registry
+from target.storage.resilver import Resilver
 from target.storage.store import Store
 from target.transfer.egress import EgressGuard
 from target.transfer.request import TransferSettings
@@ -101,6 +103,10 @@ class TargetNode:
         )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
         self._copies = Copies(self._journal)
+        resilver = Resilver(self._store, config.resilver_bytes_per_second)
+        self._disks = Disks(
+            self._mountpaths, self._store, self._lanes, resilver, self._scope, self._downloads.unended_jobs
+        )
         self._intra = IntraApi(
             Parts(
                 downloads=self._downloads,
@@ -112,11 +118,12 @@ class TargetNode:
                 store=self._store,
                 membership=self._membership,
                 epochs=self._epochs,
+                disks=self._disks,
             )
         )
         neighbours = self._build_rebalance(config)
         self._objects = ObjectsApi(self._store, self._name, neighbours)
-        self._node_api = NodeApi(config.id, self._membership, self._store)
+        self._node_api = NodeApi(config.id, self._membership, self._store, self._disks)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)
 
@@ -188,6 +195,7 @@ class TargetNode:
         if self._mountpaths.is_new and not self._mountpaths.view.placed:
             self._store.choose(0)  # a mistake in the configuration: raises what is wrong
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
+        self._disks.start()
         self._budgets.start()
         self._scope.start("membership", self._stay_joined())
         self._scope.start("rebalance", self._mover.run())
@@ -200,6 +208,7 @@ class TargetNode:
 
     async def stop(self) -> None:
         """Stop reporting, park the downloads, leave, flush and close."""
+        self._disks.stop()
         await self._scope.close()
         await self._downloads.stop()
         await self._membership.leave()

@@ -33,6 +33,9 @@ class TargetConfig(NodeSettings):
     durability: Literal["power-loss", "process"] = Field(
         "power-loss", description="What a finished object survives: a loss of power, or only of the process."
     )
+    resilver_bytes_per_second: int = Field(
+        128 << 20, gt=0, description="How fast objects move to other mountpaths when these come or go."
+    )
     max_transfers_per_lane: int = Field(64, ge=1, description="Transfers at once for one mountpath.")
     max_connections_per_host: int = Field(256, ge=1, description="Transfers at once from one origin host.")
     rate_limit: dict[HostName, PositiveInt] = Field(

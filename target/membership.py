@@ -162,9 +162,10 @@ class Membership:
 
         A bucket whose id is above the table's `last_id` is newer than the table, or belongs to another store: kept.
         """
+        known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
+        self._store.note_buckets(known, table["last_id"])
         if not self._swept:
             self._swept = True
-            known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
             await asyncio.to_thread(self._store.retain_buckets, known, table["last_id"])
 
     async def call_target(self, target_id: str, path: str, body: object) -> Any:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 
 from common import clock
+from common.clustermap import TARGET
 from common.errors import InvalidRequest, JobNotFound, NodeNotFound, Unavailable
 from common.web import RETRY_AFTER_SECONDS
 from proxy.api.answers import body_of, is_true, json_response, query_parameters, raw_response
@@ -24,6 +25,7 @@ from proxy.downloads.service import Downloads
 from proxy.jsonbody import decode_object, string
 from proxy.leadership import Leadership
 from proxy.membership import Membership
+from proxy.peers import Peers
 from proxy.rebalance.reports import KIND as REBALANCE
 from proxy.rebalance.reports import RebalanceReports, is_rebalance_id, rebalance_id
 
@@ -32,6 +34,7 @@ _VERSION = "5.0.0"
 _TEXT = "text/plain; charset=utf-8"
 _CLUSTER_AND_NODE_STARTED = 6
 _QUERY = "query message"
+_DISKS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class ClusterRoutes:
         buckets: Buckets,
         downloads: Downloads,
         rebalance: RebalanceReports,
+        peers: Peers,
     ) -> None:
         self._identity = identity
         self._membership = membership
@@ -61,6 +65,7 @@ class ClusterRoutes:
         self._buckets = buckets
         self._downloads = downloads
         self._rebalance = rebalance
+        self._peers = peers
 
     async def health(self, request: Request) -> Response:
         """200 when this proxy serves; with `readiness=true` or `prr=true` only when a target is there to serve with."""
@@ -102,25 +107,30 @@ class ClusterRoutes:
         return json_response(known)
 
     async def reverse(self, request: Request) -> Response:
-        """`/v1/daemon` of the node that the header `Ais-Node-Id` names: ours is answered, others are redirected to."""
+        """`/v1/daemon…` of the node that the header `Ais-Node-Id` names: ours is answered, others are redirected to."""
         node_id = request.headers.get("ais-node-id", "")
         if not node_id:
             raise InvalidRequest("missing node ID")
-        if node_id == self._identity.node_id:
+        path = request.url.path.removeprefix("/v1/reverse/daemon")
+        if node_id == self._identity.node_id and not path:
             return await self.daemon(request)
         node = self._membership.map.get(node_id)
         if node is None:
             raise NodeNotFound(node_id)
+        if path and node.role != TARGET:
+            raise InvalidRequest(f'node "{node_id}" is a proxy, and has no mountpaths')
         if not self._membership.is_online(node_id):
             raise Unavailable(f'node "{node_id}" is offline')
         query = request.url.query
-        return Response(status_code=307, headers={"Location": f"{node.client_url}/v1/daemon?{query}"})
+        return Response(status_code=307, headers={"Location": f"{node.client_url}/v1/daemon{path}?{query}"})
 
     async def cluster(self, request: Request) -> Response:
         """What this proxy knows of the cluster: `what=smap|bmd|cluster_config|status|qryxstats|…`."""
         what = query_parameters(request).get("what", "")
         if what in ("status", "status_all", "qryxstats", "running_all"):
             return await self._jobs(what, decode_object(await body_of(request), _QUERY))
+        if what == "mountpaths":
+            return json_response(await self._mountpaths())
         if what == "target_ips":
             hosts = [urlsplit(node.url).hostname or "" for node in self._membership.map.targets]
             return raw_response(",".join(hosts).encode(), _TEXT)
@@ -148,36 +158,33 @@ class ClusterRoutes:
             "cluster_config": self._cluster_config,
             "node_stats": lambda: {"proxy": self._node_stats(), "target": {}},
             "sysinfo": lambda: {"proxy": {}, "target": {}},
-            "mountpaths": self._mountpaths,
             "backends": list,
             "remote": lambda: {"a": None, "ver": 0},
         }
         return known[what]() if what in known else None
 
-    def _mountpaths(self) -> dict[str, Any]:
+    async def _mountpaths(self) -> dict[str, Any]:
+        """As the targets say; for one that does not answer those that it has joined with."""
         nothing: dict[str, list[str]] = {"waiting_dd": [], "disabled": []}
         targets = self._membership.map.targets
-        return {"targets": {node.id: {"available": list(node.mountpaths)} | nothing for node in targets}}
+        known = {node.id: {"available": list(node.mountpaths)} | nothing for node in targets}
+        answers = await self._ask_about_disks()
+        return {"targets": known | {node_id: answer["mountpaths"] for node_id, answer in answers.items()}}
+
+    async def _ask_about_disks(self) -> dict[str, Any]:
+        """Each online target's mountpaths and its resilvering, of those that answer."""
+        calls = dict.fromkeys(self._membership.online_targets())
+        answers, _ = await self._peers.call_each(calls, "/intra/v1/mountpaths", _DISKS_SECONDS)
+        return answers
 
     async def _jobs(self, what: str, message: dict[str, Any]) -> Response:
-        """Download jobs and rebalance as AIStore's generic job API shows them; there are no other jobs here."""
+        """Downloads, rebalance and resilvering as AIStore's generic job API shows them; there are no others."""
         job_id, kind = string(message, "id", _QUERY), string(message, "kind", _QUERY)
-        if what in ("status", "qryxstats") and (is_rebalance_id(job_id) or (kind == REBALANCE and not job_id)):
-            if what == "status":
-                return json_response(await self._rebalance.status(job_id))
-            only_running = message.get("show_active") is True
-            return json_response(await self._rebalance.snapshots(job_id, only_running=only_running))
         if what == "status":
-            if not job_id:
-                raise InvalidRequest(f'invalid x-{kind}: "id" is missing')
-            record, figures = await self._downloads.figures(job_id)
-            finished_ns, aborted = figures.finished_ns, figures.aborted or bool(record.aborted_ns)
-            status = {"kind": record.kind, "uuid": job_id, "err": "", "end_time": finished_ns, "aborted": aborted}
-            return json_response(status)
+            return json_response(await self._status(job_id, kind))
         if what == "qryxstats":
-            if job_id:
-                raise JobNotFound(job_id)
-            return json_response({node.id: [] for node in self._membership.map.targets})
+            only_running = message.get("show_active") is True
+            return json_response(await self._snapshots(job_id, kind, only_running=only_running))
         if what == "status_all":
             return json_response(None)
         running = await self._downloads.list_jobs(StatusQuery(only_active=True))
@@ -186,6 +193,39 @@ class ClusterRoutes:
         if not cluster_map.is_settled:
             names.append(f"{REBALANCE}[{rebalance_id(cluster_map.placement_version)}]")
         return json_response(names)
+
+    async def _status(self, job_id: str, kind: str) -> dict[str, Any]:
+        if _is_rebalance(job_id, kind):
+            return dict(await self._rebalance.status(job_id))
+        if not job_id:
+            raise InvalidRequest(f'invalid x-{kind}: "id" is missing')
+        record, figures = await self._downloads.figures(job_id)
+        finished_ns, aborted = figures.finished_ns, figures.aborted or bool(record.aborted_ns)
+        return {"kind": record.kind, "uuid": job_id, "err": "", "end_time": finished_ns, "aborted": aborted}
+
+    async def _snapshots(self, job_id: str, kind: str, *, only_running: bool) -> dict[str, Any]:
+        if _is_rebalance(job_id, kind):
+            return dict(await self._rebalance.snapshots(job_id, only_running=only_running))
+        if kind == "resilver":
+            return await self._resilvers(job_id, only_running=only_running)
+        if job_id:
+            raise JobNotFound(job_id)
+        return {node.id: [] for node in self._membership.map.targets}
+
+    async def _resilvers(self, run_id: str, *, only_running: bool) -> dict[str, Any]:
+        """AIStore's Snaps by target; raises JobNotFound."""
+
+        def is_wanted(snap: dict[str, Any]) -> bool:
+            is_running = snap["end-time"].startswith("0001")
+            return run_id in ("", snap["id"]) and (is_running or not only_running)
+
+        answers = await self._ask_about_disks()
+        wanted = {
+            node_id: [snap for snap in answer["resilver"] if is_wanted(snap)] for node_id, answer in answers.items()
+        }
+        if run_id and not any(wanted.values()):
+            raise JobNotFound(run_id)
+        return wanted
 
     def _smap(self) -> dict[str, Any]:
         return self._membership.map.to_smap(self._primary_id(), self._identity.cluster_id)
@@ -256,6 +296,10 @@ class ClusterRoutes:
         )
 
 
+def _is_rebalance(job_id: str, kind: str) -> bool:
+    return is_rebalance_id(job_id) or (kind == REBALANCE and not job_id)
+
+
 def _sysinfo() -> dict[str, Any]:
     """AIStore's MemCPUInfo: the load is the machine's, the rest is not gathered."""
     load = dict(zip(("One", "Five", "Fifteen"), os.getloadavg(), strict=True))
@@ -271,4 +315,6 @@ def router(routes: ClusterRoutes) -> APIRouter:
     api.add_api_route("/v1/daemon", routes.daemon, methods=["GET"])
     api.add_api_route("/v1/cluster", routes.cluster, methods=["GET"])
     api.add_api_route("/v1/reverse/daemon", routes.reverse, methods=["GET"])
+    changing = ["PUT", "POST", "DELETE"]
+    api.add_api_route("/v1/reverse/daemon/mountpaths", routes.reverse, methods=changing, include_in_schema=False)
     return api

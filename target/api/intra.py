@@ -16,6 +16,8 @@ from common.epochs import Epoch, EpochGate
 from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound, RequestError
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
+from target.api.mountpaths import listed, snaps
+from target.disks import Disks
 from target.downloads.budgets import Budgets
 from target.downloads.copies import Copies
 from target.downloads.ledger import Ledger
@@ -51,6 +53,7 @@ class Parts:
     store: Store
     membership: Membership
     epochs: EpochGate
+    disks: Disks
 
 
 class IntraApi:
@@ -66,6 +69,7 @@ class IntraApi:
         self._store = parts.store
         self._membership = parts.membership
         self._epochs = parts.epochs
+        self._disks = parts.disks
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
         if scope["method"] != "POST":
@@ -103,6 +107,7 @@ class IntraApi:
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
+            ("mountpaths",): self._mountpaths,
             ("buckets",): self._buckets,
             ("buckets", "destroy"): self._destroy_bucket,
             ("clustermap",): self._cluster_map,
@@ -156,6 +161,9 @@ class IntraApi:
             "shares": len(self._downloads.running()) + len(self._downloads.undecided()),
             "is_empty": await asyncio.to_thread(self._store.is_empty),
         }
+
+    async def _mountpaths(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        return {"mountpaths": listed(self._store.mountpaths.states()), "resilver": snaps(self._disks.last_run)}
 
     async def _act(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         _, share_id, action = path

@@ -5,25 +5,30 @@ The cluster as a whole is described by the proxies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from common import clock, web
 from common.errors import InvalidRequest, MethodNotAllowed
+from target.api.mountpaths import CHANGING, MAX_BODY_BYTES, change, listed
+from target.disks import Disks
 from target.membership import Membership
-from target.storage.registry import LEAVING, State
 from target.storage.store import Store
 
 
 class NodeApi:
     """Answers what a target is asked about itself."""
 
-    def __init__(self, node_id: str, membership: Membership, store: Store) -> None:
+    def __init__(self, node_id: str, membership: Membership, store: Store, disks: Disks) -> None:
         self._node_id = node_id
         self._membership = membership
         self._store = store
+        self._disks = disks
         self._started = clock.monotonic()
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
+        if scope["path"].rstrip("/") == "/v1/daemon/mountpaths" and scope["method"] in CHANGING:
+            body = await web.read_body(receive, MAX_BODY_BYTES)
+            await change(self._disks, body, web.query_of(scope))
+            await web.answer(send, 200)
+            return
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("GET")
         query = web.query_of(scope)
@@ -50,12 +55,3 @@ class NodeApi:
             case "mountpaths":
                 return listed(self._store.mountpaths.states())
         raise InvalidRequest("invalid '/v1/daemon' request: unrecognized 'what=…' query")
-
-
-def listed(states: Mapping[str, State]) -> dict[str, list[str]]:
-    """AIStore's MountpathList (wire.md §4.4): what waits for its end is not available."""
-    return {
-        "available": sorted(path for path, state in states.items() if state is State.ENABLED),
-        "waiting_dd": sorted(path for path, state in states.items() if state in LEAVING),
-        "disabled": sorted(path for path, state in states.items() if state in (State.DISABLED, State.FAULTED)),
-    }

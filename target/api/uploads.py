@@ -140,7 +140,10 @@ class Uploads:
         except BaseException:
             await self._in_thread(upload.discard)
             raise
-        return await commit(committer, staged)
+        metadata = await commit(committer, staged)
+        if self._store.is_misplaced(bucket, name, committer):
+            await self._in_thread(self._store.mountpaths.unsettle)
+        return metadata
 
     async def _receive_batches(self, receive: Receive, upload: _Upload) -> list[bytes]:
         batch: list[bytes] = []

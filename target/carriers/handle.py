@@ -73,7 +73,7 @@ class Handle:
 
     def wake(self) -> None:
         """End the current or the next `wait`; any thread."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             os.eventfd_write(self._wake_fd, 1)
 
     def wait(self, seconds: float) -> None:

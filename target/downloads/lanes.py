@@ -52,8 +52,9 @@ class Lanes:
         """A mountpath is used from now on."""
         lane = self._lanes[slot.number] = self._make_lane(slot)
         lane.deny_endpoints(self._denied)
+        lanes = self._scheduler.use(self.usable())
         lane.start(self._feeder, self.wake)
-        self.place_anew()
+        self.wake(lanes)
 
     def place_anew(self) -> None:
         """Other mountpaths are usable than before: what waits goes to the lane that it belongs to now."""

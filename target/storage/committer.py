@@ -51,6 +51,7 @@ class Committer:
         self._mountpath = mountpath
         self._queue: SimpleQueue[tuple[Staged, Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ending = threading.Event()
         self._sync_everything = False
         self._lock = threading.Lock()
 
@@ -62,11 +63,12 @@ class Committer:
         self._thread.name = f"commit {self._mountpath.id}"
         self._thread.start()
 
-    def stop(self) -> None:
-        """Commit what was submitted, then end the thread; what is submitted later stays a work file."""
+    def stop(self, wait_seconds: float | None = None) -> None:
+        """Commit what was submitted, then end the thread, and fail what is submitted later."""
+        self._ending.set()
         self._queue.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(wait_seconds)
 
     def submit(self, staged: Staged, done: Done) -> None:
         """Commit a work file; `done` is called on the committer's thread, once per group, with all it was given for.
@@ -74,7 +76,11 @@ class Committer:
         An error means that the work file is gone and the name has what it had before, except after a failed last sync:
         then the object is there, whole, and may be lost with the power.
         """
-        self._queue.put((staged, done))
+        if self._ending.is_set():
+            staged.discard()
+            done([(staged, DiskFailure(f"mountpath {self._mountpath.id}: not in use any more"))])
+        else:
+            self._queue.put((staged, done))
 
     def _run(self) -> None:
         stopping = False

@@ -8,13 +8,14 @@ Which state a path has, and that it keeps it, is left to `registry`; why a state
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from common.errors import DiskError, InvalidRequest
+from common.errors import DiskError, DiskFailure, InvalidRequest
 from common.names import printable
 from target.storage.committer import Committer
 from target.storage.mountpath import Durability, Mountpath, Space
@@ -50,7 +51,7 @@ class View:
 
 
 class Mountpaths:
-    """All of a target's; changes come from one thread at a time, `view` may be looked at from any."""
+    """All of a target's; mountpaths are changed by one thread at a time, the rest is for any."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Mountpaths:
         self._durability = durability
         self._slots: dict[str, Slot] = {}
         self._next_number = 0
+        self._lock = threading.Lock()
         self.reasons: dict[str, str] = {}
         """Why paths that should be in use are not, by path."""
         self.view = View()
@@ -92,8 +94,8 @@ class Mountpaths:
                 self.reasons[path] = entry.reason
         if not any(slot.mountpath.buckets() for slot in self._slots.values()):
             self._registry.settled = frozenset(slot.mountpath.id for slot in self._slots.values())
-        self._registry.save()
         self._look()
+        self._registry.save()
 
     def stop(self) -> None:
         """Commit what was submitted and close everything; nothing may be called afterwards."""
@@ -145,14 +147,14 @@ class Mountpaths:
         """Every object lies where it belongs among these; nothing happens when they are not those in use any more."""
         if tuple(placed) == self.view.placed == self.view.readable:
             self._registry.settled = frozenset(slot.mountpath.id for slot in placed)
-            self._registry.save()
             self._look()
+            self._registry.save()
 
     def unsettle(self) -> None:
-        """Objects may lie where they do not belong."""
+        """Objects may lie where they do not belong; durable when this returns."""
         self._registry.settled = frozenset()
-        self._registry.save()
         self._look()
+        self._registry.save()
 
     def entry(self, path: str) -> Entry:
         """What is recorded of a path; raises InvalidRequest for one that is no mountpath."""
@@ -163,9 +165,8 @@ class Mountpaths:
 
     def leaving(self) -> list[str]:
         """The paths whose objects are to be moved away."""
-        return [
-            path for path, entry in self._registry.entries.items() if entry.state in LEAVING and path in self._slots
-        ]
+        entries = list(self._registry.entries.items())
+        return [path for path, entry in entries if entry.state in LEAVING and path in self._slots]
 
     def slot_of(self, path: str) -> Slot | None:
         """How a path is used, if it is."""
@@ -175,7 +176,7 @@ class Mountpaths:
         """Every path that is a mountpath of this target; one that should be in use and cannot be is faulted."""
         return {
             path: State.FAULTED if entry.state in IN_USE and path not in self._slots else entry.state
-            for path, entry in self._registry.entries.items()
+            for path, entry in list(self._registry.entries.items())
             if entry.state is not State.DETACHED
         }
 
@@ -202,10 +203,13 @@ class Mountpaths:
         return described
 
     def _begin(self, path: str, entry: Entry) -> Slot:
-        slot = self._open(path, entry)
+        try:
+            slot = self._open(path, entry)
+        except DiskFailure as error:
+            raise InvalidRequest(f'mountpath "{printable(path)}": {error.message}') from None
         self.reasons.pop(path, None)
-        self._registry.save()
         self._look()
+        self._registry.save()
         return slot
 
     def _open(self, path: str, entry: Entry) -> Slot:
@@ -223,14 +227,20 @@ class Mountpaths:
 
     def _set(self, path: str, entry: Entry) -> None:
         self._registry.entries[path] = entry
-        self._registry.save()
         self._look()
+        self._registry.save()
 
     def _look(self) -> None:
-        readable = tuple(slot for path in self._registry.entries if (slot := self._slots.get(path)) is not None)
-        placed = tuple(slot for slot in readable if self._registry.entries[slot.mountpath.path].state is State.ENABLED)
-        is_settled = placed == readable and self._registry.settled == {slot.mountpath.id for slot in placed}
-        self.view = View(placed, readable, is_settled)
+        with self._lock:
+            entries = list(self._registry.entries.items())
+            used = [(self._slots[path], entry.state) for path, entry in entries if path in self._slots]
+            readable = tuple(slot for slot, _ in used)
+            placed = tuple(slot for slot, state in used if state is State.ENABLED)
+            is_settled = placed == readable and self._registry.settled == {slot.mountpath.id for slot in placed}
+            if not is_settled:
+                # For good, until all has been looked at: the same mountpaths may be back with something older on one.
+                self._registry.settled = frozenset()
+            self.view = View(placed, readable, is_settled)
 
 
 def _check_directory(path: str, slots: Iterable[Slot]) -> None:

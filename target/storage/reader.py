@@ -126,16 +126,37 @@ def look(parent: int, leaf: bytes) -> ObjectMetadata | None:
         os.close(fd)
 
 
+def remove_same(directory: BucketDirectory, path: bytes, found: OpenObject) -> bool:
+    """Remove what lies at `path` if it is this very file; False when it is not. Raises OSError.
+
+    Only while nothing is committed there.
+    """
+    if not is_at(directory, path, found):
+        return False
+    return _unlink(directory, path, durable=False)
+
+
+def is_at(directory: BucketDirectory, path: bytes, found: OpenObject) -> bool:
+    """Whether this very file still lies at `path`."""
+    fd = try_open_beneath(directory.fd, path, READ)
+    if fd < 0:
+        return False
+    try:
+        return os.path.sameopenfile(fd, found.fd)
+    finally:
+        os.close(fd)
+
+
 def remove(directory: BucketDirectory, name: str, *, durable: bool) -> bool:
     """Remove an object wherever it lies, damaged ones too; False when there was none. Raises OSError."""
     natural = layout.natural_path(name)
-    removed = natural is not None and _unlink(directory, natural, durable)
+    removed = natural is not None and _unlink(directory, natural, durable=durable)
     if directory.has_hashed:
-        removed = _unlink(directory, layout.hashed_path(name), durable) or removed
+        removed = _unlink(directory, layout.hashed_path(name), durable=durable) or removed
     return removed
 
 
-def _unlink(directory: BucketDirectory, path: bytes, durable: bool) -> bool:
+def _unlink(directory: BucketDirectory, path: bytes, *, durable: bool) -> bool:
     parent, leaf = layout.split(path)
     parent_fd = try_open_beneath(directory.fd, parent, DIRECTORY)
     if parent_fd < 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -53,10 +54,11 @@ class Entry(NamedTuple):
 
 
 class Registry:
-    """The file; `load` first. One thread at a time."""
+    """The file; `load` first. What it says is changed by one thread at a time, `save` is for any."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self.entries: dict[str, Entry] = {}
         self.settled: frozenset[str] = frozenset()
         """Ids of the enabled mountpaths when every object was last known to lie where it belongs."""
@@ -73,9 +75,14 @@ class Registry:
 
     def save(self) -> None:
         """Write everything down, durably; raises DiskFailure."""
+        with self._lock:
+            self._save()
+
+    def _save(self) -> None:
+        entries = list(self.entries.items())
         plain = {
             "format": _FORMAT,
-            "paths": {path: [*entry[:1], entry.state.value, *entry[2:]] for path, entry in self.entries.items()},
+            "paths": {path: [entry.id, entry.state.value, entry.reason, entry.is_attached] for path, entry in entries},
             "settled": sorted(self.settled),
         }
         temporary = self._path.with_name(f"{self._path.name}.new")

@@ -39,6 +39,7 @@ class Store:
         self.mountpaths = mountpaths
         self._moved = 0
         self._ids_at_start: dict[Bucket, int] = {}
+        self._known_buckets: tuple[Mapping[Bucket, int], int] = ({}, -1)
         self._listings = Listings()
         self._removals = tuple(threading.Lock() for _ in range(_STRIPES))
         self._stopping = threading.Event()
@@ -244,6 +245,31 @@ class Store:
         self._listings.forget(bucket)
         self._trash_wanted.set()
 
+    def note_buckets(self, known: Mapping[Bucket, int], last_id: int) -> None:
+        """The buckets that there are in the cluster, for disks that come later."""
+        self._known_buckets = (known, last_id)
+
+    def forget_destroyed(self, mountpath: Mountpath) -> None:
+        """Destroy what a disk that was away still has of buckets that were destroyed meanwhile; raises DiskError."""
+        known, last_id = self._known_buckets
+        for directory in mountpath.buckets():
+            newest = known.get(directory.bucket, last_id + 1)
+            if directory.bucket_id < newest:
+                mountpath.destroy_bucket(directory.bucket, newest - 1)
+        self._trash_wanted.set()
+
+    def is_misplaced(self, bucket: Bucket, name: str, committer: Committer) -> bool:
+        """Whether an object that has just been committed belongs to another mountpath by now."""
+        view = self.mountpaths.view
+        if not view.placed:
+            return True
+        place = placement.choose(placement.digest(bucket.uname + name), view.digests)
+        return view.placed[place].committer is not committer
+
+    def forget_walks(self) -> None:
+        """Let go of what keeps the directories of mountpaths open that are not used any more."""
+        self._listings.forget()
+
     def retain_buckets(self, known: Mapping[Bucket, int], last_id: int) -> None:
         """Destroy what was here at the start and is not among the `known` incarnations, nor newer than `last_id`."""
         for bucket, bucket_id in self._ids_at_start.items():
@@ -260,9 +286,14 @@ class Store:
             except DiskError as error:
                 _log.error("parts.not_swept", mountpath=mountpath.id, error=error.message)
 
-    def holding(self, bucket: Bucket, name: str) -> threading.Lock:
-        """What keeps an object from being deleted while it is held; for moments only."""
-        return self._removals[placement.digest(bucket.uname + name) % _STRIPES]
+    @contextlib.contextmanager
+    def holding(self, bucket: Bucket, *names: str) -> Iterator[None]:
+        """Keep these objects from being deleted; for moments only."""
+        stripes = sorted({placement.digest(bucket.uname + name) % _STRIPES for name in names})
+        with contextlib.ExitStack() as held:
+            for stripe in stripes:
+                held.enter_context(self._removals[stripe])
+            yield
 
     @contextlib.contextmanager
     def removing_moved(self) -> Iterator[None]:

@@ -47,7 +47,7 @@ class Staged:
 
     `seems_new` spares a look when it is right: nothing is believed to be stored under the name. `scratch` is an
     attribute that only the work file needs, in case this process dies before the rename. `is_moved`: it comes from
-    another target, keeps its version, and must not replace what is at least as new.
+    another target or mountpath, keeps its version, and must not replace what is at least as new.
     `token` is the caller's own, to know it again. `fd` stays open for streamed objects: an error of the kernel's
     write-back is only sure to be reported to a descriptor that was open before it.
     """

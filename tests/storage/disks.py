@@ -76,7 +76,7 @@ def put_many(
         writer, committer = store.writer(bucket, bucket_id, name, len(data))
         for start in range(0, len(data), 65536):
             writer.write(data[start : start + 65536])
-        metadata = ObjectMetadata(size=writer.size, checksum=writer.checksum, stored_ns=1, **more)
+        metadata = ObjectMetadata(size=writer.size, checksum=writer.checksum, **{"stored_ns": 1, **more})
         staged.append((committer, writer.finish(metadata, number)))
     for committer, work in staged:
         committer.submit(work, done)
