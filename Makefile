@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down image up down scale check format test test-packages test-compose soak soak-resume soak-chaos bench debian clean
+.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-compose soak soak-resume soak-chaos bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ down: ## stop it and keep its data; ARGS=--volumes removes that, too
 scale: ## have TARGETS=n targets in it; those too many are emptied first
 	@$(PYTHON) deploy/compose/cluster.py scale $(TARGETS)
 
+upgrade: image ## give it the present image and settings, one container after the other
+	@$(PYTHON) deploy/compose/cluster.py upgrade
+
 check: dev ## format, lint, import rules and types
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -67,7 +70,7 @@ test-packages:
 test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
 	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/docker/with-engine.sh sh -euc \
-		'deploy/docker/build.sh; pytest tests/compose --timeout=600 $(ARGS)'
+		'deploy/docker/build.sh; pytest tests/compose --timeout=600 "$$@"' pytest $(ARGS)
 
 soak: dev ## a hundred thousand objects under random kills; takes minutes
 	$(BIN)/python -m tests.crash.soak

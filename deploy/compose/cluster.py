@@ -1,6 +1,6 @@
 """The cluster of `docker-compose.yml` as a whole: up, down, and with more targets or fewer. Standard library only.
 
-    python3 deploy/compose/cluster.py up | down [--volumes] | scale 8
+    python3 deploy/compose/cluster.py up | down [--volumes] | scale 8 | upgrade
 
 How many targets there are is remembered in `.compose/`. What a container is made of is left to the compose files.
 """
@@ -94,6 +94,13 @@ class ComposeCluster:
             self._let_go(f"target{number}")
             self._write(number - 1)
 
+    def upgrade(self) -> None:
+        """Take up a new image or new settings, one container after the other, each when the one before is well."""
+        self._write(self.targets)
+        for service in self._services(self.targets):
+            self._run("up", "--detach", "--no-deps", service)
+            self.wait_until_healthy()
+
     def wait_until_healthy(self, *, seconds: float = 180.0) -> None:
         """Wait for the health checks of all containers; raises Failed that names who is not well."""
         left: list[str] = []
@@ -144,9 +151,12 @@ class ComposeCluster:
 
     def _start(self, targets: int) -> None:
         self._write(targets)
-        nodes = [f"target{number}" for number in range(1, targets + 1)]
         others = ["prometheus", "grafana"] if "monitoring" in os.environ.get("COMPOSE_PROFILES", "") else []
-        self._run("up", "--detach", "etcd1", "etcd2", "etcd3", "proxy1", "proxy2", *nodes, *others)
+        self._run("up", "--detach", *self._services(targets), *others)
+
+    @staticmethod
+    def _services(targets: int) -> list[str]:
+        return ["etcd1", "etcd2", "etcd3", "proxy1", "proxy2", *(f"target{n}" for n in range(1, targets + 1))]
 
     def _write(self, targets: int) -> None:
         self._state.parent.mkdir(exist_ok=True)
@@ -204,6 +214,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up")
     commands.add_parser("down").add_argument("--volumes", action="store_true", help="remove all data, too")
+    commands.add_parser("upgrade")
     commands.add_parser("scale").add_argument("targets", type=_target_count)
     arguments = parser.parse_args()
     try:
@@ -212,6 +223,8 @@ def main() -> int:
             cluster.up()
         elif arguments.command == "down":
             cluster.down(with_volumes=arguments.volumes)
+        elif arguments.command == "upgrade":
+            cluster.upgrade()
         else:
             cluster.scale(arguments.targets)
     except Failed as error:

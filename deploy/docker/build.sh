@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds HAUL_IMAGE, and the image of etcd where ETCD_IMAGE names none that exists.
+# Builds HAUL_IMAGE, and an image of Debian's etcd unless ETCD_IMAGE names another one to be used.
 #
 # BASE_IMAGE chooses the base; unset, Python's official image is taken, or where it cannot be pulled, one is made from
 # Debian's packages (base.sh). WHEELS is a directory with wheels of everything in pyproject.toml and of setuptools;
@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 image=${HAUL_IMAGE:-haul:local}
-etcd_image=${ETCD_IMAGE:-haul-etcd:local}
+etcd_image=haul-etcd:local
 official=python:3.11-slim-bookworm
 own=haul-base:bookworm
 
@@ -36,7 +36,7 @@ else
 fi
 
 docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$image" . >/dev/null
-exists "$etcd_image" \
+[ "${ETCD_IMAGE:-$etcd_image}" != "$etcd_image" ] || exists "$etcd_image" \
     || docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$etcd_image" - \
         <deploy/docker/etcd.Dockerfile >/dev/null
 docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' | grep -xE "($image|$etcd_image|$base)  .*"

@@ -41,8 +41,14 @@ class Containers:
         self._labels = [f"com.docker.compose.project={project}"]
         names = [*PROXIES, *(f"target{number}" for number in range(1, MAX_TARGETS + 1))]
         first_port = free_port()
-        self._ports = {name: first_port + position for position, name in enumerate(names)}
-        self.urls = {name: f"http://localhost:{port}" for name, port in self._ports.items()}
+        ports = {name: first_port + position for position, name in enumerate(names)}
+        self._settings = {f"HAUL_{name.upper()}_PORT": str(port) for name, port in ports.items()} | {
+            "COMPOSE_PROJECT_NAME": project,
+            # The networks that an engine makes have private addresses; the nodes' own are refused all the same.
+            "HAUL_ALLOW_ORIGINS": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+            "HAUL_FAILOVER_GRACE_SECONDS": str(FAILOVER_GRACE_SECONDS),
+        }
+        self.urls = {name: f"http://localhost:{port}" for name, port in ports.items()}
         self.apis = {name: Api(self.urls[name]) for name in PROXIES}
 
     def __enter__(self) -> Self:
@@ -62,17 +68,12 @@ class Containers:
         self.manage("down", "--volumes")
         self._docker.close()
 
-    def manage(self, *arguments: str) -> None:
-        """What `make up`, `make down` and `make scale` run."""
-        ports = {f"HAUL_{name.upper()}_PORT": str(port) for name, port in self._ports.items()}
-        settings = {
-            "COMPOSE_PROJECT_NAME": self._project,
-            # The networks that an engine makes have private addresses; the nodes' own are refused all the same.
-            "HAUL_ALLOW_ORIGINS": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
-            "HAUL_FAILOVER_GRACE_SECONDS": str(FAILOVER_GRACE_SECONDS),
-        }
+    def manage(self, *arguments: str, **changed: str) -> None:
+        """What `make up`, `make down`, `make scale`, `make upgrade` run; `changed` are settings from now on."""
+        self._settings |= changed
         command = [sys.executable, str(ROOT / "deploy/compose/cluster.py"), *arguments]
-        done = subprocess.run(command, env=os.environ | ports | settings, capture_output=True, text=True, check=False)
+        environment = os.environ | self._settings
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr + self.last_words()
 
     def container(self, service: str) -> Container:
@@ -130,6 +131,12 @@ class Containers:
             if state["Status"]["leader"] == state["Status"]["header"]["member_id"]
         ]
         return str(leader).removeprefix("http://").partition(":")[0]
+
+    def run_beside(self, script: str, volumes: set[str]) -> None:
+        """Run a script as an operator would, with volumes of the cluster at `/data/VOLUME`."""
+        image = os.environ.get("ETCD_IMAGE") or "haul-etcd:local"
+        mounts = [f"{self._project}_{volume}:/data/{volume}" for volume in volumes]
+        self._docker.containers.run(image, ["sh", "-euc", script], volumes=mounts, remove=True)
 
     @contextlib.contextmanager
     def cut_off(self, service: str) -> Iterator[None]:

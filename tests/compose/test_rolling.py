@@ -1,7 +1,9 @@
 """Everything is restarted, one container after the other, while clients go on working: nobody notices for good."""
 
+import contextlib
 import itertools
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 
 import httpx
@@ -80,16 +82,15 @@ class Load:
         self._stored.check_object(self._api, number, response)
 
 
-def test_a_rolling_restart_of_everything_under_load(cluster: Containers) -> None:
-    stored = Job("stored", objects=40, size_bytes=16_384)
+@contextlib.contextmanager
+def working_clients(cluster: Containers, label: str) -> Iterator[Load]:
+    """Clients at work, and a large job in its middle; at the end nobody has been refused and nothing is missing."""
+    stored = Job(f"{label}stored", objects=40, size_bytes=16_384)
     stored.post(cluster, cluster.apis["proxy1"])
     stored.wait_until_ended(cluster.apis["proxy1"])
-    with in_its_middle(cluster, "large", objects=OBJECTS) as large:
+    with in_its_middle(cluster, f"{label}large", objects=OBJECTS) as large:
         with Load(cluster, stored) as load:
-            for service in (*ETCD, *PROXIES, *cluster.targets()):
-                load.wait_for_rounds(_ROUNDS_BETWEEN)
-                code = cluster.restart_gracefully(service)
-                assert code == 0 or service in ETCD, f"{service} ended with exit code {code}"
+            yield load
             cluster.origin.release(large.label)
             load.wait_for_rounds(_ROUNDS_BETWEEN)
         large.wait_until_ended(cluster.apis["proxy2"])
@@ -98,3 +99,20 @@ def test_a_rolling_restart_of_everything_under_load(cluster: Containers) -> None
         job.wait_until_ended(cluster.apis["proxy1"])
     for job in (large, stored):
         job.check_exactly_once(cluster, cluster.apis["proxy2"])
+
+
+def test_a_rolling_restart_of_everything(cluster: Containers) -> None:
+    with working_clients(cluster, "restart") as load:
+        for service in (*ETCD, *PROXIES, *cluster.targets()):
+            load.wait_for_rounds(_ROUNDS_BETWEEN)
+            code = cluster.restart_gracefully(service)
+            assert code == 0 or service in ETCD, f"{service} ended with exit code {code}"
+
+
+def test_an_upgrade_replaces_every_container_of_a_node(cluster: Containers) -> None:
+    nodes = [*PROXIES, *cluster.targets()]
+    before = {node: cluster.container(node).id for node in nodes}
+    with working_clients(cluster, "upgrade") as load:
+        load.wait_for_rounds(_ROUNDS_BETWEEN)
+        cluster.manage("upgrade", HAUL_PROXY_MEMORY="600m", HAUL_TARGET_MEMORY="1100m")
+    assert all(cluster.container(node).id != before[node] for node in nodes)
