@@ -106,18 +106,23 @@ class ComposeCluster:
         left: list[str] = []
 
         def all_are_well() -> bool:
-            left[:] = [text for text in self._health() if not text.endswith(" healthy")]
+            left[:] = self._unwell()
             return not left
 
         _wait(all_are_well, seconds, lambda: f"not healthy: {', '.join(left)}")
 
-    def _health(self) -> list[str]:
+    def _unwell(self) -> list[str]:
+        """Who is not healthy; asked by their own checks, because the engine runs these only every few seconds."""
         ids = self._run("ps", "--quiet", capture=True).split()
-        wanted = (
-            '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{end}}'
-        )
-        states = _output("docker", "inspect", "--format", wanted, *ids).splitlines() if ids else []
-        return [state for state in states if not state.startswith(("prometheus ", "grafana "))]
+        unwell = []
+        for container in json.loads(_output("docker", "inspect", *ids)) if ids else []:
+            health = container["State"].get("Health")
+            if health is None or health["Status"] == "healthy":
+                continue
+            check = ["docker", "exec", container["Id"], *container["Config"]["Healthcheck"]["Test"][1:]]
+            if subprocess.run(check, capture_output=True, check=False).returncode != 0:
+                unwell.append(container["Config"]["Labels"]["com.docker.compose.service"])
+        return unwell
 
     def _let_go(self, name: str) -> None:
         print(f"{name}: its objects move to the others …", flush=True)  # noqa: T201
