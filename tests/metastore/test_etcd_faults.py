@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from common.metastore.base import (
 )
 from common.metastore.etcd.store import EtcdStore
 from tests.etcd import Etcd
+from tests.metastore import nemesis
 from tests.metastore.scenario import run, take, told, value_of
 
 T = TypeVar("T")
@@ -130,6 +132,15 @@ def test_a_member_lost_under_load_loses_nothing_and_nothing_comes_twice(etcd: Et
             assert there.keys() <= load.acknowledged.keys() | load.unknown
             seen = [told(event)[:2] for event in await take(events, len(there))]
             assert seen == sorted((revision, key) for key, revision in there.items())
+
+    run(scenario)
+
+
+def test_seeded_misfortunes(etcd: Etcd) -> None:
+    async def scenario() -> None:
+        record, happened = await nemesis.run(etcd, seconds=8.0, seed=random.randrange(1 << 32))
+        assert happened
+        assert record.acknowledged
 
     run(scenario)
 

@@ -190,7 +190,9 @@ class EtcdStore:
         """Which lease of a refused transaction it was."""
         leases = [put.lease_id for put in operations if isinstance(put, Put) and put.lease_id is not None]
         for lease_id in dict.fromkeys(leases):
-            answer = await self._call("/v3/lease/timetolive", wire.lease_request(lease_id), repeatable=True)
+            answer = await self._call(
+                "/v3/lease/timetolive", wire.lease_request(lease_id), repeatable=True, is_linearizable=False
+            )
             if not wire.ttl_of(answer):
                 return LeaseLost(lease_id)
         return Unavailable("a lease was not there for a moment")
