@@ -53,6 +53,7 @@ from target.rebalance.neighbours import Neighbours
 from target.rebalance.pace import Pace
 from target.rebalance.receiver import Receiver
 from target.rebalance.sender import Sender
+from target.storage.health import Health
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
 from target.storage.mountpaths import Mountpaths
@@ -78,6 +79,7 @@ class TargetNode:
         registry = Registry(config.data_dir / "mountpaths.json")
         self._mountpaths = Mountpaths(config.mountpaths, config.cluster_id, config.id, registry, durability)
         self._store = Store(self._mountpaths, durability)
+        self._health = Health(self._mountpaths)
         self._journal = Journal(config.data_dir / "journal.db")
         node = Node(
             config.id,
@@ -105,7 +107,13 @@ class TargetNode:
         self._copies = Copies(self._journal)
         resilver = Resilver(self._store, config.resilver_bytes_per_second)
         self._disks = Disks(
-            self._mountpaths, self._store, self._lanes, resilver, self._scope, self._downloads.unended_jobs
+            self._mountpaths,
+            self._store,
+            self._lanes,
+            resilver,
+            self._health,
+            self._scope,
+            self._downloads.unended_jobs,
         )
         self._intra = IntraApi(
             Parts(
@@ -138,6 +146,7 @@ class TargetNode:
             known_hosts_file=str(config.known_hosts_file or ""),
             host_leases=budgets.of_hosts,
             may_work=lambda: self._membership.may_work,
+            disk_failed=self._health.noticed,
         )
         self._lanes = Lanes(
             scheduler,

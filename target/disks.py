@@ -20,6 +20,7 @@ from common import clock
 from common.errors import DiskError, InvalidRequest
 from common.lifecycle import TaskScope
 from target.downloads.lanes import Lanes
+from target.storage.health import Health
 from target.storage.mountpaths import Mountpaths, Slot, View
 from target.storage.registry import LEAVING, State
 from target.storage.resilver import Figures, Resilver
@@ -52,6 +53,7 @@ class Disks:
         store: Store,
         lanes: Lanes,
         resilver: Resilver,
+        health: Health,
         scope: TaskScope,
         unended_jobs: Callable[[], Container[str]],
     ) -> None:
@@ -59,19 +61,28 @@ class Disks:
         self._store = store
         self._lanes = lanes
         self._resilver = resilver
+        self._health = health
         self._scope = scope
         self._unended_jobs = unended_jobs
         self._changing = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._failing: set[int] = set()
         self.last_run: Run | None = None
 
     def start(self) -> None:
-        """Go on with what was not finished before a restart."""
+        """Go on with what was not finished before a restart, and do without disks that fail."""
+        loop = asyncio.get_running_loop()
+
+        def failed(slot: Slot, reason: str) -> None:
+            loop.call_soon_threadsafe(self._begin_to_fail, slot, reason)
+
+        self._health.start(failed)
         self._scope.start("resilver", self._settle_for_ever())
 
     def stop(self) -> None:
-        """End the pass under way."""
+        """End the pass under way, and look after no disk any more."""
         self._resilver.stop()
+        self._health.stop()
 
     async def attach(self, path: str) -> None:
         """Take a directory into use; raises InvalidRequest, DiskError."""
@@ -107,6 +118,11 @@ class Disks:
                 _log.error("mountpath.failed", mountpath=slot.mountpath.id, reason=reason)
                 await asyncio.to_thread(self._mountpaths.drop, path, State.FAULTED, reason)
                 await self._end(slot, at_once=True)
+
+    def _begin_to_fail(self, slot: Slot, reason: str) -> None:
+        if slot.number not in self._failing:
+            self._failing.add(slot.number)
+            self._scope.start(f"fail {slot.mountpath.id}", self.fail(slot, reason))
 
     async def resilver(self) -> None:
         """Look at every object, though nothing says that one is not in its place."""

@@ -83,6 +83,9 @@ class Membership:
             await asyncio.sleep(self._interval_seconds)
 
     async def _turn(self, downloads: Downloads, copies: Copies) -> None:
+        if not self._store.mountpaths.view.placed:
+            await self._stand_back()
+            return
         could_work = self.may_work
         if not could_work:
             self._is_checked = False
@@ -117,6 +120,13 @@ class Membership:
         self.apply_cluster_map(answer["clustermap"])
         await self.apply_buckets(answer["buckets"])
         self.is_ready = True
+
+    async def _stand_back(self) -> None:
+        """Without a single disk it is as good as dead: its part of the jobs is others', until it has one again."""
+        if self.is_ready:
+            _log.error("membership.no_mountpath", reasons=list(self._store.mountpaths.reasons.values()))
+            self.is_ready = False
+            await self.leave()
 
     async def leave(self) -> None:
         """Say that this target ends, instead of letting others wait for its lease to expire; a failure is logged."""

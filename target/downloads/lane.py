@@ -287,7 +287,7 @@ class Lane:
             self._scheduler.failed(task, clock.monotonic(), failure)
         task.moved_bytes = 0
         if failure.fault == DISK:
-            self._settings.disk_failed(self._number, failure.text)
+            self._settings.disk_failed(self._number)
         if failure.got_further:
             task.attempt = 1
         delay = self._settings.retry.delay(task.attempt, failure, self._random.random())

@@ -26,8 +26,8 @@ class LaneSettings:
     """What may be read from each limited host."""
     may_work: Callable[[], bool] = lambda: True
     """Whether anything new may be begun; who changes it wakes the lanes."""
-    disk_failed: Callable[[int, str], None] = lambda lane, text: None
-    """Is told the lane, and why, when something has failed by its disk's fault; any thread."""
+    disk_failed: Callable[[int], None] = lambda lane: None
+    """Is told the lane when something has failed by its disk's fault; any thread."""
 
     def greeting(self, disk: Mountpath) -> Greeting:
         """What the carrier of a mountpath is told first."""

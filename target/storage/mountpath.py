@@ -35,6 +35,8 @@ from target.storage.writer import ObjectWriter
 
 _MAX_MARKER_BYTES = 4096
 _BUILDING = "new-"
+_PROBE = f"{_BUILDING}probe"
+_PROBE_BYTES = 4096
 _CHECK_SECONDS = 0.1
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _OWNER_PREFIX, _CARRIER_PREFIX = "o", "c"
@@ -77,6 +79,8 @@ class Mountpath:
         self._destroyed: dict[Bucket, int] = {}
         self._lock = threading.Lock()
         self._work_numbers = count(1)
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called whenever the disk has failed somehow, on any thread."""
 
     def __repr__(self) -> str:
         return f"<Mountpath {self.id or 'not open'}, {len(self._buckets)} buckets>"
@@ -200,8 +204,31 @@ class Mountpath:
             self._checked_at = now
 
     def error(self, error: OSError) -> DiskError:
-        """What to report for an OSError met on this mountpath."""
-        return disk_error(error, self.id, self.root)
+        """What to report for an OSError met on this mountpath; `on_failure` hears of it if the disk is at fault."""
+        known = disk_error(error, self.id, self.root)
+        if isinstance(known, DiskFailure):
+            self.on_failure()
+        return known
+
+    def probe(self) -> None:
+        """Write, sync, read and remove a small file; raises DiskError."""
+        self.check()
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        wanted = secrets.token_bytes(_PROBE_BYTES)
+        try:
+            fd = os.open(_PROBE, flags, 0o600, dir_fd=self._trash)
+            try:
+                os.write(fd, wanted)
+                os.fsync(fd)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                found = os.pread(fd, _PROBE_BYTES, 0)
+            finally:
+                os.close(fd)
+            os.unlink(_PROBE, dir_fd=self._trash)
+        except OSError as error:
+            raise disk_error(error, self.id, self.root) from None
+        if found != wanted:
+            raise DiskFailure(f"mountpath {self.id}: gives back other bytes than were written")
 
     def sync(self) -> None:
         """Make everything on this file system durable, if that is wanted; raises OSError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class Mountpaths:
         self._slots: dict[str, Slot] = {}
         self._next_number = 0
         self._lock = threading.Lock()
+        self._noticed: Callable[[int], None] = lambda number: None
         self.reasons: dict[str, str] = {}
         """Why paths that should be in use are not, by path."""
         self.view = View()
@@ -79,6 +80,10 @@ class Mountpaths:
     def is_new(self) -> bool:
         """Whether this target had never been started before."""
         return self._registry.is_new
+
+    def watch(self, noticed: Callable[[int], None]) -> None:
+        """Have `noticed` called with a slot's number whenever its disk has failed somehow; any thread."""
+        self._noticed = noticed
 
     def start(self) -> None:
         """Open what is in use; a path that cannot be opened is left out and named in `reasons`. Raises DiskFailure."""
@@ -220,7 +225,9 @@ class Mountpaths:
             raise InvalidRequest(f'mountpath "{path}" is the directory of "{twin.mountpath.path}" by another name')
         committer = Committer(mountpath)
         committer.start()
-        slot = self._slots[path] = Slot(self._next_number, mountpath, committer)
+        number = self._next_number
+        mountpath.on_failure = lambda: self._noticed(number)
+        slot = self._slots[path] = Slot(number, mountpath, committer)
         self._next_number += 1
         self._registry.entries[path] = entry._replace(id=mountpath.id)
         return slot

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,8 @@ from target.storage.store import Store
 from target.storage.writer import Staged
 
 BUCKET = Bucket("demo")
+_FS_IOC_SHUTDOWN = 0x8004587D
+_WITHOUT_FLUSHING = struct.pack("I", 2)
 
 
 def make_store(
@@ -118,3 +122,27 @@ def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def ext4(image: Path, path: Path, *, lazily: bool = False) -> Iterator[Path]:
+    """A real file system in a file; `lazily`: nobody minds if it is still in use at the end."""
+    if not image.exists():
+        with image.open("wb") as file:
+            file.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    path.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", str(image), str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", *(["-l"] if lazily else []), str(path)], check=not lazily, stderr=subprocess.DEVNULL)
+
+
+def lose_power(path: Path) -> None:
+    """What has not been made durable is gone, and the disk answers nothing but errors from now on."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.ioctl(directory, _FS_IOC_SHUTDOWN, _WITHOUT_FLUSHING)
+    finally:
+        os.close(directory)

@@ -1,12 +1,7 @@
 """Loss of power under a running store: an ext4 that is shut down without its journal being flushed."""
 
-import fcntl
-import os
-import struct
-import subprocess
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,32 +11,7 @@ from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
 from target.storage.registry import State
 from target.storage.writer import Staged
-from tests.storage.disks import BUCKET, get, put, running_store, work_files
-
-_FS_IOC_SHUTDOWN = 0x8004587D
-_WITHOUT_FLUSHING = struct.pack("I", 2)
-
-
-@contextmanager
-def ext4(image: Path, path: Path) -> Iterator[Path]:
-    if not image.exists():
-        with image.open("wb") as file:
-            file.truncate(64 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
-    path.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def lose_power(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.ioctl(directory, _FS_IOC_SHUTDOWN, _WITHOUT_FLUSHING)
-    finally:
-        os.close(directory)
+from tests.storage.disks import BUCKET, ext4, get, lose_power, put, running_store, work_files
 
 
 def content(name: str) -> bytes:

@@ -1,0 +1,155 @@
+"""Whether disks still work: errors are counted, suspects are probed, what has vanished is noticed.
+
+A probe writes, syncs, reads and removes a small file, on a thread of its own, because a disk may hang for ever. What
+is done about a disk that fails is left to `target.disks`, and how its path stands then to `registry`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from common import clock
+from common.errors import DiskError, NoSpace
+from target.storage.mountpaths import Mountpaths, Slot
+
+_WATCH_SECONDS = 1.0
+Failed = Callable[[Slot, str], None]
+_log = structlog.get_logger("target.health")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """A disk is a suspect after `errors` within `window_seconds`, and whenever nothing was heard of it for a while."""
+
+    errors: int = 3
+    window_seconds: float = 10.0
+    routine_seconds: float = 15.0
+    patience_seconds: float = 20.0
+    """A probe that takes longer has failed; a disk that is busy may take some seconds for a sync."""
+
+
+class Suspicion:
+    """How much is known against one disk; pure, the time is an argument."""
+
+    def __init__(self, settings: HealthSettings, now: float) -> None:
+        self._settings = settings
+        self._errors: deque[float] = deque(maxlen=settings.errors)
+        self._probed_at = now
+
+    def error(self, now: float) -> None:
+        """Something has failed by this disk's fault."""
+        self._errors.append(now)
+
+    def wants_probe(self, now: float) -> bool:
+        """Whether it is time to see if the disk works."""
+        errors, settings = self._errors, self._settings
+        is_suspect = len(errors) == settings.errors and errors[0] >= now - settings.window_seconds
+        return is_suspect or now >= self._probed_at + settings.routine_seconds
+
+    def probed(self, now: float) -> None:
+        """It is about to be seen; what was known against it is forgotten."""
+        self._errors.clear()
+        self._probed_at = now
+
+
+class _Probe:
+    """One look at a disk; `outcome` is None until it has ended, then empty or what is wrong."""
+
+    def __init__(self, slot: Slot, now: float) -> None:
+        self.started_at = now
+        self.outcome: str | None = None
+        self._mountpath = slot.mountpath
+        threading.Thread(target=self._run, name=f"probe {slot.mountpath.id}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._mountpath.probe()
+        except NoSpace:
+            self.outcome = ""  # full, and it works
+        except DiskError as error:
+            self.outcome = error.message
+        else:
+            self.outcome = ""
+
+
+class Health:
+    """The thread that watches all mountpaths of a target."""
+
+    def __init__(self, mountpaths: Mountpaths, settings: HealthSettings | None = None) -> None:
+        self._mountpaths = mountpaths
+        self._settings = settings or HealthSettings()
+        self._suspicions: dict[int, Suspicion] = {}
+        self._probes: dict[int, _Probe] = {}
+        self._errors: deque[int] = deque()
+        self._failed: Failed
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+
+    def start(self, failed: Failed) -> None:
+        """Begin; `failed(slot, why)` is called on the thread for a disk that does not work, until it is out of use."""
+        self._failed = failed
+        self._mountpaths.watch(self.noticed)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping = True
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def noticed(self, number: int) -> None:
+        """Something has failed by the fault of this slot's disk; any thread."""
+        self._errors.append(number)
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wanted.wait(_WATCH_SECONDS)
+            self._wanted.clear()
+            self._look(clock.monotonic())
+
+    def _look(self, now: float) -> None:
+        slots = {slot.number: slot for slot in self._mountpaths.view.readable}
+        for known in (self._suspicions, self._probes):
+            for number in known.keys() - slots.keys():
+                del known[number]
+        while self._errors:
+            number = self._errors.popleft()
+            if number in slots:
+                self._suspicion(number, now).error(now)
+        for number, slot in slots.items():
+            trouble = self._trouble(number, slot, now)
+            if trouble:
+                self._probes.pop(number, None)
+                self._failed(slot, trouble)
+
+    def _trouble(self, number: int, slot: Slot, now: float) -> str:
+        """What is wrong with a disk, as far as it is known by now."""
+        try:
+            slot.mountpath.check()
+        except DiskError as error:
+            return error.message
+        probe = self._probes.get(number)
+        if probe is None:
+            suspicion = self._suspicion(number, now)
+            if suspicion.wants_probe(now):
+                suspicion.probed(now)
+                self._probes[number] = _Probe(slot, now)
+                self._wanted.set()
+            return ""
+        if probe.outcome is None:
+            patience = self._settings.patience_seconds
+            is_late = now >= probe.started_at + patience
+            return f"mountpath {slot.mountpath.id}: does not answer within {patience:g} seconds" if is_late else ""
+        del self._probes[number]
+        return probe.outcome
+
+    def _suspicion(self, number: int, now: float) -> Suspicion:
+        return self._suspicions.setdefault(number, Suspicion(self._settings, now))

@@ -1,0 +1,120 @@
+"""Disks that die under a working target: loop devices and tmpfs; the target and its other disks go on."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crash.processes import pattern_origin
+from tests.disks.operating import BODY, changed, check_once, listed, objects_on
+from tests.nodes import Nodes
+from tests.storage.disks import ext4, files_below, lose_power, mounted_tmpfs
+from tests.waiting import wait_for
+
+
+@contextmanager
+def target_with(tmp_path: Path, *disks: str, **target_settings: object) -> Iterator[tuple[Nodes, list[Path]]]:
+    """One target whose mountpaths are on file systems of their own: `ext4`, `tmpfs`, or `dir` for a plain directory."""
+    with contextlib.ExitStack() as stack:
+        nodes = Nodes(tmp_path, targets=1, mountpaths=len(disks), target_settings=dict(target_settings))
+        paths = [tmp_path / "t1" / f"mp{number}" for number in range(1, len(disks) + 1)]
+        for path, disk in zip(paths, disks, strict=True):
+            if disk == "ext4":
+                stack.enter_context(ext4(tmp_path / f"{path.name}.img", path, lazily=True))
+            elif disk == "tmpfs":
+                stack.enter_context(mounted_tmpfs(path, "size=64m"))
+        stack.enter_context(nodes)
+        yield nodes, paths
+
+
+def turn_read_only(path: Path) -> None:
+    source = subprocess.run(["findmnt", "-no", "SOURCE", str(path)], check=True, capture_output=True, text=True).stdout
+    Path(f"/sys/fs/ext4/{Path(source.strip()).name}/trigger_fs_error").write_text("1")
+
+
+def unmount(path: Path) -> None:
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.parametrize(("disk", "die"), [("ext4", lose_power), ("ext4", turn_read_only), ("tmpfs", unmount)])
+@pytest.mark.parametrize("durability", ["power-loss", "process"])
+def test_one_disk_of_three_dies_under_a_job(
+    tmp_path: Path, disk: str, die: Callable[[Path], None], durability: str
+) -> None:
+    count = 3000
+    with (
+        pattern_origin(BODY) as origin,
+        target_with(tmp_path, "dir", disk, "dir", durability=durability) as (nodes, paths),
+    ):
+        job = nodes.api.download(type="range", template=origin.url(f"/o/{{00000..{count - 1:05}}}"))
+        wait_for(lambda: nodes.api.status(job, only_active_tasks=True)["finished_cnt"] > count // 5)
+        before = objects_on(paths[1])
+        assert before
+        die(paths[1])
+        status = nodes.api.finished(job)
+        assert (status["finished_cnt"], status["error_cnt"]) == (count, 0)
+        wait_for(lambda: listed(nodes)["disabled"] == [str(paths[1])], what="the dead disk to be out of use")
+        assert listed(nodes)["available"] == [str(paths[0]), str(paths[2])]
+        if die is unmount:
+            assert files_below(paths[1]) == []
+        later = nodes.api.download(type="range", template=origin.url("/o/{10000..10199}"))
+        assert nodes.api.finished(later)["finished_cnt"] == 200
+        kept = [name for path in (paths[0], paths[2]) for name in objects_on(path)]
+        assert len(kept) == len(set(kept)) >= count + 200 - len(before) * 2
+        for name in kept[:50]:
+            assert nodes.api.get("b", name).status_code == 200
+        again = nodes.api.download(type="range", template=origin.url(f"/o/{{00000..{count - 1:05}}}"))
+        assert nodes.api.finished(again)["error_cnt"] == 0
+        names = [f"{number:05}" for number in [*range(count), *range(10000, 10200)]]
+        check_once([paths[0], paths[2]], names)
+
+
+def test_a_disk_without_work_is_missed_when_it_is_unmounted_and_is_back_when_it_is_enabled(tmp_path: Path) -> None:
+    with pattern_origin(BODY) as origin, target_with(tmp_path, "dir", "ext4") as (nodes, paths):
+        nodes.api.finished(nodes.api.download(type="range", template=origin.url("/o/{00000..00099}")))
+        away = objects_on(paths[1])
+        subprocess.run(["umount", "-l", str(paths[1])], check=True)
+        wait_for(lambda: listed(nodes)["disabled"] == [str(paths[1])])
+        assert nodes.api.get("b", away[0]).status_code == 404
+        assert files_below(paths[1]) == []
+        subprocess.run(["mount", "-o", "loop", str(tmp_path / "mp2.img"), str(paths[1])], check=True)
+        changed(nodes, "enable", paths[1])
+        assert nodes.api.get("b", away[0]).status_code == 200
+
+
+def test_without_any_disk_a_target_says_so_and_goes_on_with_the_next_one(tmp_path: Path) -> None:
+    with pattern_origin(BODY) as origin, target_with(tmp_path, "ext4", "tmpfs") as (nodes, paths):
+        nodes.api.finished(nodes.api.download(type="range", template=origin.url("/o/{00000..00049}")))
+        lose_power(paths[0])
+        unmount(paths[1])
+        url = nodes.urls["t1"]
+        http = nodes.api.http
+        wait_for(lambda: http.get(f"{url}/v1/health?readiness=true").status_code == 503, what="not ready")
+        assert http.get(f"{url}/v1/health").status_code == 200
+        read = http.get(f"{url}/v1/objects/b/00001?pid=p1")
+        assert read.status_code == 503
+        assert "no mountpath can be used" in read.json()["message"]
+        assert http.put(f"{url}/v1/objects/b/x?pid=p1&bid=1", content=b"x").status_code == 503
+        nodes.kill("t1")
+        nodes.start("t1")
+        wait_for(lambda: is_up(nodes), what="a target without disks")
+        assert nodes.api.http.get(f"{url}/v1/health?readiness=true").status_code == 503
+        new = tmp_path / "t1" / "new"
+        new.mkdir()
+        body = {"action": "attach-mp", "value": os.fspath(new)}
+        assert http.put(f"{url}/v1/daemon/mountpaths", json=body).status_code == 200
+        nodes.wait_until_ready()
+        job = nodes.api.download(type="range", template=origin.url("/o/{00000..00049}"))
+        assert nodes.api.finished(job)["finished_cnt"] == 50
+        assert len(objects_on(new)) == 50
+
+
+def is_up(nodes: Nodes) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return nodes.api.http.get(f"{nodes.urls['t1']}/v1/health").status_code == 200
+    return False
