@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cli import buckets, members, objects, output, show
+from cli import buckets, members, objects, output, rebalance, show
 from cli.cluster import commands as cluster
 from cli.downloads import commands as downloads
 from cli.downloads import jobs
@@ -95,8 +95,9 @@ def _job() -> typer.Typer:
 
 
 def _start() -> typer.Typer:
-    group = _group("Start a job; the same as `haul download`.")
+    group = _group("Start a job: a download (the same as `haul download`), or a rebalance.")
     group.command("download")(downloads.download)
+    group.command("rebalance")(rebalance.start_rebalance)
     return group
 
 

@@ -20,6 +20,8 @@ from cli.downloads.watch import Watching
 from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
+from cli.rebalance import KIND as KIND_REBALANCE
+from cli.rebalance import show_rebalance
 
 _KIND = "download"
 _SHOWN_ERRORS = 50
@@ -57,17 +59,17 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Show the jobs that are running, or one in detail."""
+    """Show the jobs that are running, or one in detail; `rebalance` is the one that moves objects between targets."""
+    if arguments == [KIND_REBALANCE]:
+        _show_rebalance(refresh, units=units, as_json=as_json, endpoint=endpoint)
+        return
     ids = _ids(arguments, at_most=1)
     if (story or ledger or only_failed) and not ids:
         raise UsageError("--story and --ledger need the id of a job:  haul show job ID --story")
     if only_failed and not ledger:
         raise UsageError("--only-failed goes with --ledger:  haul show job ID --ledger failed.jsonl --only-failed")
     interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
-    if progress and not ids:
-        raise UsageError("--progress needs the id of a job:  haul show job ID --progress")
-    if regex and ids:
-        raise UsageError("--regex and an id cannot be used together")
+    _check_chosen(ids, regex, progress=progress)
     with Client(find_endpoints(endpoint)) as client:
         if ledger:
             reports.write_ledger(client, ids[0], ledger, only_failed=only_failed)
@@ -86,6 +88,19 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
             return _show_list(client, regex, show_all=show_all, as_json=as_json)
 
         _repeat(show, interval_seconds)
+
+
+def _check_chosen(ids: Sequence[str], regex: str, *, progress: bool) -> None:
+    if progress and not ids:
+        raise UsageError("--progress needs the id of a job:  haul show job ID --progress")
+    if regex and ids:
+        raise UsageError("--regex and an id cannot be used together")
+
+
+def _show_rebalance(refresh: str, *, units: Units, as_json: bool, endpoint: str | None) -> None:
+    interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
+    with Client(find_endpoints(endpoint)) as client:
+        _repeat(lambda: show_rebalance(client, units=units, as_json=as_json), interval_seconds)
 
 
 def wait_job(
