@@ -28,6 +28,8 @@ from target.rebalance.walk import foreign_objects, next_batch
 from target.storage.store import Store
 
 _LOOK_SECONDS = 1.0
+_LOOK_AT_DISKS_SECONDS = 10.0
+"""A disk that comes back may hold what has become others' since it was here."""
 _WALK_WHILE_BUSY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -82,7 +84,7 @@ class Mover:
             figures = self._tally.begin(cluster_map.placement_version, clock.unix_ns())
             figures.waiting = self._reason_to_wait(cluster_map)
             if figures.waiting or not self._is_wanted(cluster_map):
-                await self._pause(None)
+                await self._pause(_LOOK_AT_DISKS_SECONDS)
                 continue
             if await self._walk_surely(cluster_map):
                 pause_seconds = _FIRST_PAUSE_SECONDS
@@ -172,7 +174,7 @@ class Mover:
         ):
             await self._pause(_LOOK_SECONDS)
 
-    async def _pause(self, seconds: float | None) -> None:
+    async def _pause(self, seconds: float) -> None:
         """Wait for a change of the map, or so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

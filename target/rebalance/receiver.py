@@ -132,6 +132,8 @@ class Receiver:
                 await commit(committer, staged)
             except Superseded:
                 return KEPT
+        if self._store.is_misplaced(arrival.bucket, arrival.name, committer):
+            await _in_thread(self._store.mountpaths.unsettle)
         figures = self._tally.figures
         if figures.placement_version == arrival.placement_version:
             figures.in_objects += 1
