@@ -194,6 +194,9 @@ class TargetNode:
         return sorted(node.id for node in self._membership.cluster_map.targets)
 
     def _job_ended(self, job_id: str) -> None:
+        share = self._downloads.find(job_id)
+        if share is not None:
+            self._mover.share_ended(share.plan)
         self._scope.start(f"announce {job_id}", self._membership.announce_end(job_id))
 
     async def start(self) -> None:

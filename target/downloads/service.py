@@ -102,8 +102,7 @@ class Downloads:
 
     def plans(self) -> set[tuple[str, ...]]:
         """Over which targets the shares were planned that have not ended, by id."""
-        unended = (share.spec.targets for share in self._shares.values() if not share.has_ended)
-        return {tuple(sorted(node for node, _ in targets)) for targets in unended}
+        return {share.plan for share in self._shares.values() if not share.has_ended}
 
     async def accept(self, spec: JobSpec, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
         """Record one batch of a share durably; again is harmless. Raises InvalidName, InvalidRequest, DiskError."""

@@ -101,6 +101,11 @@ class Share:
         return f"<Share {self.id} {self.state.value}: {ended} of {self.scheduled} ended, {sum(self.queued)} queued>"
 
     @property
+    def plan(self) -> tuple[str, ...]:
+        """The ids of the targets that this was planned over."""
+        return tuple(sorted(node for node, _ in self.spec.targets))
+
+    @property
     def is_stopped(self) -> bool:
         """Nothing more is to be started, at least for now."""
         return self.state is State.PAUSED or self.has_ended

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -24,12 +25,14 @@ from target.membership import Membership
 from target.rebalance.figures import Tally
 from target.rebalance.pace import Pace
 from target.rebalance.sender import Sender
-from target.rebalance.walk import foreign_objects, next_batch
+from target.rebalance.walk import Foreign, foreign_objects, next_batch
 from target.storage.store import Store
 
 _LOOK_SECONDS = 1.0
 _LOOK_AT_DISKS_SECONDS = 10.0
 """A disk that comes back may hold what has become others' since it was here."""
+_MOST_FAILURES = 16
+"""An owner that takes nothing is left alone until the next walk."""
 _WALK_WHILE_BUSY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -68,6 +71,11 @@ class Mover:
         """Something that is another's may lie here, though a walk has ended."""
         self._strays += 1
         self._membership.changed.set()
+
+    def share_ended(self, plan: tuple[str, ...]) -> None:
+        """A share of a job has ended; one that was planned over other targets has left others' objects here."""
+        if plan != self._membership.cluster_map.placement:
+            self.look_again()
 
     def status(self) -> dict[str, Any]:
         """The figures, and whether this target is through with the placement that it knows."""
@@ -120,7 +128,10 @@ class Mover:
         except HaulError as error:
             self._tally.figures.error = error.message
             _log.warning("rebalance.walk_failed", error=error.message)
-            return False
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end all moving
+            self._tally.figures.error = f"internal error ({type(error).__name__})"
+            _log.exception("rebalance.walk_failed")
+        return False
 
     async def _walk(self, cluster_map: ClusterMap) -> bool:
         """One walk; True when it counts, and nothing of others is left here. Raises DiskError."""
@@ -129,22 +140,8 @@ class Mover:
         is_busy, strays = self._is_busy(cluster_map), self._strays
         view, moved = self._store.mountpaths.view, self._store.moved
         batches = foreign_objects(view.readable, cluster_map, self._membership.node.id)
-        all_went = True
-        sending: set[asyncio.Task[bool]] = set()
-        try:
-            while (batch := await asyncio.to_thread(next_batch, batches)) is not None:
-                for foreign in batch:
-                    all_went = await self._with_room(sending) and all_went
-                    if self._membership.cluster_map.placement_version != version:
-                        return False
-                    moving = self._sender.move(foreign, version)
-                    sending.add(self._scope.start(f"move {printable(foreign.name)}", moving))
-                all_went = await self._sender.let_go() and all_went
-        finally:
-            if sending:
-                await asyncio.wait(sending)
-        all_went = _all_went(sending) and all_went
-        all_went = await self._sender.let_go(wait=True) and all_went
+        outcome = await self._send_all(batches, version)
+        all_went = await self._sender.let_go(wait=True) and outcome
         if self._membership.cluster_map.placement_version != version or not all_went or is_busy:
             return False
         if view.readable != self._store.mountpaths.view.readable or moved != self._store.moved:
@@ -154,15 +151,34 @@ class Mover:
         _log.info("rebalance.through", placement=version, moved=figures.out_objects, kept=figures.kept)
         return True
 
-    async def _with_room(self, sending: set[asyncio.Task[bool]]) -> bool:
-        """Wait until one more may be sent; False when one that has ended must be sent again."""
+    async def _send_all(self, batches: Iterator[list[Foreign]], version: int) -> bool:
+        """Send everything that a walk finds; False when some of it must be sent again. Raises DiskError."""
+        sending: dict[asyncio.Task[bool], str] = {}
+        failures: Counter[str] = Counter()
+        try:
+            while (batch := await asyncio.to_thread(next_batch, batches)) is not None:
+                for foreign in batch:
+                    await self._make_room(sending, failures)
+                    if self._membership.cluster_map.placement_version != version:
+                        break
+                    if failures[foreign.owner.id] < _MOST_FAILURES:
+                        moving = self._sender.move(foreign, version)
+                        task = self._scope.start(f"move {printable(foreign.name)}", moving)
+                        sending[task] = foreign.owner.id
+                if self._membership.cluster_map.placement_version != version:
+                    return False
+                failures[""] += not await self._sender.let_go()
+        finally:
+            if sending:
+                await asyncio.wait(sending)
+        _take_ended(sending, failures)
+        return not failures.total()
+
+    async def _make_room(self, sending: dict[asyncio.Task[bool], str], failures: Counter[str]) -> None:
+        """Wait until one more may be sent."""
         while len(sending) >= self._pace.streams:
             await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-            done = {task for task in sending if task.done()}
-            sending -= done
-            if not _all_went(done):
-                return False
-        return True
+            _take_ended(sending, failures)
 
     async def _until_idle(self, cluster_map: ClusterMap) -> None:
         """Wait until the jobs have ended that put others' objects here, or long enough for another walk."""
@@ -182,5 +198,9 @@ class Mover:
         self._membership.changed.clear()
 
 
-def _all_went(ended: AbstractSet[asyncio.Task[bool]]) -> bool:
-    return all(task.result() for task in ended if not task.cancelled())
+def _take_ended(sending: dict[asyncio.Task[bool], str], failures: Counter[str]) -> None:
+    """Forget what has ended, and count by owner what must be sent again."""
+    for task in [task for task in sending if task.done()]:
+        owner_id = sending.pop(task)
+        if not task.cancelled() and not task.result():
+            failures[owner_id] += 1

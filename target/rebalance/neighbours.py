@@ -67,12 +67,17 @@ class Neighbours:
         return [node for node in cluster_map.holders(bucket, name) if node.id != own_id]
 
     async def check_owned(self, bucket: Bucket, name: str) -> None:
-        """Raise NotOwner unless the latest cluster map gives the object to this target; Unavailable without a map."""
+        """Raise NotOwner unless the cluster map gives the object to this target, or did so a moment ago; Unavailable.
+
+        Who comes by an earlier placement is served: `stored` sends the object on.
+        """
         try:
             self._membership.check_owned(bucket, name)
         except NotOwner:
             await self._membership.refresh()
-            self._membership.check_owned(bucket, name)
+            holders = self._membership.cluster_map.holders(bucket, name)
+            if all(node.id != self._membership.node.id for node in holders):
+                self._membership.check_owned(bucket, name)
 
     async def relay(self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str) -> bool:
         """Answer a GET or HEAD as one of the others answers it; False when none of them has the object.

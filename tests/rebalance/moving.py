@@ -16,6 +16,9 @@ from tests.waiting import wait_for
 OBJECTS = 320
 UNAME = "ais/@#/b/"
 SETTINGS: dict[str, Any] = {"rebalance_keep_seconds": 3.0}
+PATIENT: dict[str, Any] = {"failover_grace_seconds": 60.0}
+"""Nobody is given up because the machine is busy."""
+_BREATH_SECONDS = 0.1
 NAMES = [f"dir{number % 7}/{number:04}" for number in range(OBJECTS)]
 
 
@@ -88,7 +91,7 @@ def always(*looks: Callable[[], object]) -> Iterator[Callable[[], int]]:
 
     def repeat(number: int, look: Callable[[], object]) -> None:
         try:
-            while not stopping.is_set():
+            while not stopping.wait(_BREATH_SECONDS):
                 look()
                 rounds[number] += 1
         except BaseException as error:

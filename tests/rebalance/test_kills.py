@@ -11,6 +11,7 @@ import pytest
 from tests.nodes import Nodes
 from tests.rebalance.moving import (
     NAMES,
+    PATIENT,
     SETTINGS,
     always,
     check_placed,
@@ -22,7 +23,7 @@ from tests.rebalance.moving import (
 
 THREE = ["t1", "t2", "t3"]
 FOUR = [*THREE, "t4"]
-PATIENT = {"failover_grace_seconds": 60.0}
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.crash.processes import pattern_origin
 from tests.nodes import ROOT, Nodes
 from tests.rebalance.moving import (
     NAMES,
+    PATIENT,
     SETTINGS,
     always,
     body_of,
@@ -29,10 +33,11 @@ from tests.waiting import wait_for
 
 THREE = ["t1", "t2", "t3"]
 FOUR = [*THREE, "t4"]
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_target_joins_and_gets_its_part(tmp_path: Path) -> None:
-    with Nodes(tmp_path, target_settings=SETTINGS) as nodes:
+    with Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         fill(nodes)
         check_placed(nodes, THREE)
@@ -61,7 +66,7 @@ def change(nodes: Nodes, action: str, **value: object) -> str:
 
 
 def test_a_decommissioned_target_hands_over_everything_and_leaves(tmp_path: Path) -> None:
-    with Nodes(tmp_path, targets=4, target_settings=SETTINGS) as nodes:
+    with Nodes(tmp_path, targets=4, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(FOUR))
         fill(nodes)
         with always(reads_all(nodes, "p1"), lists_all(nodes, "p2")):
@@ -72,7 +77,7 @@ def test_a_decommissioned_target_hands_over_everything_and_leaves(tmp_path: Path
 
 
 def test_maintenance_empties_a_target_and_its_end_fills_it_again(tmp_path: Path) -> None:
-    with Nodes(tmp_path, target_settings=SETTINGS) as nodes:
+    with Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         fill(nodes)
         with always(reads_all(nodes, "p1"), lists_all(nodes, "p2")):
@@ -85,7 +90,7 @@ def test_maintenance_empties_a_target_and_its_end_fills_it_again(tmp_path: Path)
 
 
 def test_maintenance_without_rebalance_leaves_objects_where_they_are(tmp_path: Path) -> None:
-    with Nodes(tmp_path, target_settings=SETTINGS) as nodes:
+    with Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         fill(nodes, NAMES[:200])
         before = copies(nodes)
@@ -110,7 +115,7 @@ def test_maintenance_without_rebalance_leaves_objects_where_they_are(tmp_path: P
 
 def test_what_is_overwritten_and_deleted_while_it_moves_stays_so(tmp_path: Path) -> None:
     settings = {**SETTINGS, "rebalance_streams": 1, "rebalance_bytes_per_second": 10_000}
-    with Nodes(tmp_path, target_settings=settings) as nodes:
+    with Nodes(tmp_path, target_settings=settings, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         fill(nodes)
         nodes.add_target("t4")
@@ -171,7 +176,7 @@ def test_a_target_that_comes_and_goes(tmp_path: Path) -> None:
 
 
 def test_a_rebalance_started_by_hand_finds_what_lies_elsewhere(tmp_path: Path) -> None:
-    with Nodes(tmp_path, target_settings=SETTINGS) as nodes:
+    with Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         fill(nodes, NAMES[:30])
         name = next(name for name in NAMES if owner_of(name, THREE) == "t1")
@@ -207,7 +212,7 @@ def test_a_job_runs_while_a_target_joins(tmp_path: Path) -> None:
     objects = 3_000
     body = b"body" * 50
     names = [f"{number:04}" for number in range(objects)]
-    with pattern_origin(body) as origin, Nodes(tmp_path, target_settings=SETTINGS) as nodes:
+    with pattern_origin(body) as origin, Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
         wait_until_settled(nodes, set(THREE))
         job = nodes.api.download(
             type="multi", objects={name: origin.url(f"/o/{name}") for name in names}, limits={"connections": 2}
@@ -225,3 +230,30 @@ def test_a_job_runs_while_a_target_joins(tmp_path: Path) -> None:
         wait_until_settled(nodes, set(FOUR))
         check_placed(nodes, FOUR, names)
         assert max(origin.counts().values()) == 1
+
+
+def test_uploads_go_on_while_a_target_joins(tmp_path: Path) -> None:
+    with Nodes(tmp_path, target_settings=SETTINGS, proxy_settings=PATIENT) as nodes:
+        wait_until_settled(nodes, set(THREE))
+        fill(nodes)
+        nodes.add_target("t4")
+        stored: dict[str, int] = {}
+
+        def upload(proxy: str, part: int) -> Callable[[], None]:
+            api = nodes.api_of(proxy)
+
+            def look() -> None:
+                for name in NAMES[part::2]:
+                    edition = stored.get(name, 1) + 1
+                    api.put("b", name, body_of(name, edition))
+                    stored[name] = edition
+                    assert api.get("b", name).content == body_of(name, edition)
+
+            return look
+
+        with always(upload("p1", 0), upload("p2", 1), lists_all(nodes, "p1")):
+            nodes.start("t4")
+            wait_until_settled(nodes, set(FOUR))
+        check_placed(nodes, FOUR)
+        for name in NAMES:
+            assert nodes.api.get("b", name).content == body_of(name, stored.get(name, 1)), name
