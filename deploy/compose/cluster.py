@@ -113,7 +113,8 @@ class ComposeCluster:
 
     def _unwell(self) -> list[str]:
         """Who is not healthy; asked by their own checks, because the engine runs these only every few seconds."""
-        ids = self._run("ps", "--quiet", capture=True).split()
+        ours = f"label=com.docker.compose.project={self._project}"
+        ids = _output("docker", "ps", "--all", "--quiet", "--filter", ours).split()
         unwell = []
         for container in json.loads(_output("docker", "inspect", *ids)) if ids else []:
             health = container["State"].get("Health")
@@ -175,10 +176,12 @@ class ComposeCluster:
         document = json.dumps({"services": services, "volumes": volumes}, indent=2)
         self._more.write_text(f"# Written by deploy/compose/cluster.py.\n{document}\n", encoding="utf-8")
 
-    def _run(self, *arguments: str, capture: bool = False) -> str:
+    def _run(self, *arguments: str) -> None:
         files = [ROOT / "docker-compose.yml", *([self._more] if self._more.exists() else [])]
         chosen = [option for file in files for option in ("--file", str(file))]
-        return _output(*self._compose, "--project-name", self._project, *chosen, *arguments, capture=capture)
+        command = [*self._compose, "--project-name", self._project, *chosen, *arguments]
+        if (code := subprocess.run(command, check=False).returncode) != 0:
+            raise Failed(f"{' '.join(self._compose)} {' '.join(arguments)} ended with exit code {code}")
 
 
 def _compose_command() -> Sequence[str]:
@@ -191,11 +194,11 @@ def _compose_command() -> Sequence[str]:
     raise Failed("neither `docker compose` nor `docker-compose` is here; on Debian:  apt-get install docker-compose")
 
 
-def _output(*command: str, capture: bool = True) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True, check=False)
+def _output(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise Failed(f"{' '.join(command[:2])} ended with exit code {done.returncode}")
-    return done.stdout or ""
+        raise Failed(f"{' '.join(command)} ended with exit code {done.returncode}")
+    return done.stdout
 
 
 def _wait(condition: Callable[[], bool], seconds: float, reason: Callable[[], str]) -> None:

@@ -29,6 +29,8 @@ PROXIES = ("proxy1", "proxy2")
 ETCD = ("etcd1", "etcd2", "etcd3")
 MAX_TARGETS = 6
 FAILOVER_GRACE_SECONDS = 10
+READY_SECONDS = 120.0
+"""Everything shares the machine with everything else: what takes seconds may take many."""
 T = TypeVar("T")
 
 
@@ -114,9 +116,9 @@ class Containers:
 
     def wait_until_ready(self, service: str) -> None:
         if service in ETCD:
-            wait_for(lambda: self.etcd_is_well(service), what=f"{service} is well")
+            wait_for(lambda: self.etcd_is_well(service), seconds=READY_SECONDS, what=f"{service} is well")
         else:
-            wait_for(lambda: is_ready(self.urls[service]), what=f"{service} is ready")
+            wait_for(lambda: is_ready(self.urls[service]), seconds=READY_SECONDS, what=f"{service} is ready")
 
     def etcd_is_well(self, service: str) -> bool:
         return bool(self.container(service).exec_run(["etcdctl", "endpoint", "health"]).exit_code == 0)
@@ -152,6 +154,9 @@ class Containers:
 
     def smap(self, proxy: str = PROXIES[0]) -> dict[str, Any]:
         return dict(self.apis[proxy].call("GET", "/v1/daemon?what=smap").json())
+
+    def leader(self, proxy: str = PROXIES[0]) -> str:
+        return str(self.smap(proxy)["proxy_si"]["daemon_id"])
 
     def members(self, proxy: str = PROXIES[0]) -> set[str]:
         return set(self.smap(proxy)["tmap"])

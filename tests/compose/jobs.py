@@ -58,7 +58,11 @@ class Job:
     def check_exactly_once(self, cluster: Containers, api: Api) -> None:
         """As `check_every_object`, and no target has a copy too many on its disks."""
         self.check_every_object(api)
-        wait_for(lambda: cluster.files_on_disks(self.label) == self.objects, what="each object on one disk only")
+        wait_for(
+            lambda: cluster.files_on_disks(self.label) == self.objects,
+            seconds=_ENDED_SECONDS,
+            what="each object on one disk only",
+        )
 
     def name(self, number: int) -> str:
         return f"{self.label}-{number:04}"

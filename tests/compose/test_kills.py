@@ -1,6 +1,6 @@
 """Containers are killed in the middle of jobs: others answer, the job ends, and every object is there once."""
 
-from tests.compose.containers import PROXIES, Containers
+from tests.compose.containers import PROXIES, READY_SECONDS, Containers
 from tests.compose.jobs import Job, has_ended, in_its_middle
 from tests.waiting import wait_for
 
@@ -27,12 +27,12 @@ def test_a_target_dies_and_comes_back(cluster: Containers) -> None:
 
 
 def test_the_leader_dies(cluster: Containers) -> None:
-    leader = cluster.smap()["proxy_si"]["daemon_id"]
+    leader = cluster.leader()
     (other,) = set(PROXIES) - {leader}
     during = Job("meanwhile", objects=20, size_bytes=1_000)
     with in_its_middle(cluster, "leader") as job:
         cluster.kill(leader)
-        wait_for(lambda: cluster.smap(other)["proxy_si"]["daemon_id"] == other, what=f"{other} leads")
+        wait_for(lambda: cluster.leader(other) == other, seconds=READY_SECONDS, what=f"{other} leads")
         during.post(cluster, cluster.apis[other])
         during.wait_until_ended(cluster.apis[other])
         cluster.origin.release(job.label)
