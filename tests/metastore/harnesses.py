@@ -85,7 +85,7 @@ class EmbeddedHarness(_MovedTime):
 class EtcdHarness:
     """One client for each member; every test has an empty part of the same etcd."""
 
-    racers = 6
+    racers = 4
     lease_seconds = 2.0
     certain_part = 0.4
 
