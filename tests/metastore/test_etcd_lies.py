@@ -83,7 +83,10 @@ def test_a_lost_change_is_found_by_comparing() -> None:
 def test_comparing_finds_nothing_where_nothing_is_lost() -> None:
     async def scenario() -> None:
         state = State()
-        async with members(1, state) as asked, opened(asked, replace(FAST, audit_seconds=0.02)) as store:
+        async with (
+            members(1, state) as asked,
+            opened(asked, replace(FAST, audit_seconds=0.02, settle_seconds=30.0)) as store,
+        ):
             script = []
             for number in range(30):
                 event = state.put(f"{KEYS}k{number % 3}", str(number))

@@ -18,7 +18,7 @@ from common.metastore.etcd.login import Credentials
 from common.metastore.etcd.store import EtcdStore
 from common.metastore.etcd.timing import Timing
 from tests.etcd import Etcd
-from tests.metastore.scenario import run, told, value_of
+from tests.metastore.scenario import run, take, told, value_of
 
 TOKEN_SECONDS = 1
 HAUL = Credentials("haul", "S3CRET")
@@ -33,6 +33,16 @@ async def opened(etcd: Etcd, credentials: Credentials | None = HAUL, cluster_id:
         yield store
     finally:
         await store.close()
+
+
+async def why_not(etcd: Etcd, reason: str, credentials: Credentials | None = HAUL, cluster_id: str = "c") -> str:
+    """The message of a start that fails for that reason; on a busy machine the first may have had no answer in time."""
+    while True:
+        with pytest.raises(Unavailable) as caught:
+            async with opened(etcd, credentials, cluster_id):
+                pass
+        if reason in caught.value.message:
+            return caught.value.message
 
 
 @pytest.fixture
@@ -70,7 +80,7 @@ def test_a_user_may_do_what_haul_needs_and_a_token_that_has_expired_is_renewed(g
             await asyncio.to_thread(guarded.wait_until_ready)
             assert await value_of(store, "a") == b"2"
             await asyncio.gather(*(put(store, f"k{number}", b"") for number in range(20)))
-            assert told(await anext(events))[1] == "k0"
+            assert {told(event)[1] for event in await take(events, 20)} == {f"k{number}" for number in range(20)}
             await store.keep_alive(lease.id)
             await store.revoke(lease.id)
             assert await value_of(store, "a") is None
@@ -88,20 +98,16 @@ def test_a_user_may_do_what_haul_needs_and_a_token_that_has_expired_is_renewed(g
 )
 def test_who_may_not_is_told_why(guarded: Etcd, credentials: Credentials | None, cluster_id: str, reason: str) -> None:
     async def scenario() -> None:
-        with pytest.raises(Unavailable, match=reason) as caught:
-            async with opened(guarded, credentials, cluster_id):
-                pass
-        assert "see meta_store_user" in caught.value.message
-        assert "S3CRET" not in caught.value.message
+        message = await why_not(guarded, reason, credentials, cluster_id)
+        assert "see meta_store_user" in message
+        assert "S3CRET" not in message
 
     run(scenario)
 
 
 def test_a_user_where_nobody_is_asked_for_one(tmp_path: Path) -> None:
     async def scenario(etcd: Etcd) -> None:
-        with pytest.raises(Unavailable, match="authentication is not enabled"):
-            async with opened(etcd):
-                pass
+        await why_not(etcd, "authentication is not enabled")
 
     with Etcd(tmp_path, members=1) as etcd:
         run(lambda: scenario(etcd))
