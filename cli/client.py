@@ -96,12 +96,20 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send `body` as JSON; returns the decoded answer, None when it is empty.
 
         Raises ServerError for an error answer, NoAnswer when no proxy answers.
         """
-        response = self._to_a_proxy(method, path, query=query, body=body)
+        response = self._to_a_proxy(method, path, query=query, body=body, headers=headers)
         if not response.content:
             return None
         try:
@@ -170,9 +178,15 @@ class Client:
             return None
 
     def _to_a_proxy(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        request = self._build(method, path, query=query, body=body)
+        request = self._build(method, path, query=query, body=body, headers=headers)
         content = request.content or None
         response = self._send_to_a_proxy(request)
         for _ in range(_MAX_REDIRECTS):

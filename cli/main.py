@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cli import buckets, members, objects, output, rebalance, show
+from cli import buckets, members, objects, output, rebalance, show, storage
 from cli.cluster import commands as cluster
 from cli.downloads import commands as downloads
 from cli.downloads import jobs
@@ -51,6 +51,7 @@ def build() -> typer.Typer:
     app.command("resume")(jobs.resume_job)
     app.add_typer(_job(), name="job")
     app.add_typer(_start(), name="start")
+    app.add_typer(_storage(), name="storage")
     app.command("create")(buckets.create)
     app.command("ls")(buckets.list_)
     app.command("rmb")(buckets.remove_bucket)
@@ -91,6 +92,15 @@ def _job() -> typer.Typer:
     group.command("wait")(jobs.wait_job)
     group.command("stop")(jobs.stop_job)
     group.command("rm")(jobs.remove_job)
+    return group
+
+
+def _storage() -> typer.Typer:
+    group = _group("The disks of running targets.")
+    mountpaths = _group("Show, attach, detach, enable and disable mountpaths.")
+    for name, command in storage.COMMANDS.items():
+        mountpaths.command(name)(command)
+    group.add_typer(mountpaths, name="mountpath")
     return group
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import formats, output
+from cli import formats, output, storage
 from cli.client import Client, find_endpoints
 from cli.downloads import api, reports, watch
 from cli.downloads.requests import seconds_of
@@ -24,6 +24,7 @@ from cli.rebalance import KIND as KIND_REBALANCE
 from cli.rebalance import show_rebalance
 
 _KIND = "download"
+_RESILVER = "resilver"
 _SHOWN_ERRORS = 50
 JobArguments = Annotated[
     list[str] | None,
@@ -59,9 +60,12 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Show the jobs that are running, or one in detail; `rebalance` is the one that moves objects between targets."""
+    """Show the jobs that are running, or one in detail; `rebalance` moves objects to other targets, `resilver` not."""
     if arguments == [KIND_REBALANCE]:
         _show_rebalance(refresh, units=units, as_json=as_json, endpoint=endpoint)
+        return
+    if arguments == [_RESILVER]:
+        storage.show_resilver(as_json=as_json, endpoint=endpoint)
         return
     ids = _ids(arguments, at_most=1)
     if (story or ledger or only_failed) and not ids:
