@@ -60,6 +60,7 @@ from target.storage.mountpaths import Mountpaths
 from target.storage.registry import Registry
 from target.storage.resilver import Resilver
 from target.storage.store import Store
+from target.storage.watermarks import Watermarks
 from target.transfer.egress import EgressGuard
 from target.transfer.request import TransferSettings
 
@@ -79,7 +80,8 @@ class TargetNode:
         registry = Registry(config.data_dir / "mountpaths.json")
         self._mountpaths = Mountpaths(config.mountpaths, config.cluster_id, config.id, registry, durability)
         self._store = Store(self._mountpaths, durability)
-        self._health = Health(self._mountpaths)
+        watermarks = Watermarks(config.high_watermark_percent, config.low_watermark_percent)
+        self._health = Health(self._mountpaths, watermarks)
         self._journal = Journal(config.data_dir / "journal.db")
         node = Node(
             config.id,

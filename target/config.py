@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from common.node import NodeSettings
 
@@ -32,6 +32,12 @@ class TargetConfig(NodeSettings):
     allow_origins: tuple[str, ...] = Field((), description="CIDR blocks that downloads may reach besides public ones.")
     durability: Literal["power-loss", "process"] = Field(
         "power-loss", description="What a finished object survives: a loss of power, or only of the process."
+    )
+    high_watermark_percent: float = Field(
+        95.0, gt=0, le=100, description="A mountpath of which more is used takes no new objects (status 507)."
+    )
+    low_watermark_percent: float = Field(
+        90.0, gt=0, le=100, description="A full mountpath of which less is used takes objects again."
     )
     resilver_bytes_per_second: int = Field(
         128 << 20, gt=0, description="How fast objects move to other mountpaths when these come or go."
@@ -69,3 +75,9 @@ class TargetConfig(NodeSettings):
     ca_file: Path | None = Field(
         None, description="CA bundle that origins are verified against; the system's if unset."
     )
+
+    @model_validator(mode="after")
+    def _watermarks_in_order(self) -> Self:
+        if self.low_watermark_percent > self.high_watermark_percent:
+            raise ValueError("low_watermark_percent must not be above high_watermark_percent")
+        return self

@@ -1,4 +1,4 @@
-"""Whether disks still work: errors are counted, suspects are probed, what has vanished is noticed.
+"""Whether disks still work, and have room: errors are counted, suspects are probed, what has vanished is noticed.
 
 A probe writes, syncs, reads and removes a small file, on a thread of its own, because a disk may hang for ever. What
 is done about a disk that fails is left to `target.disks`, and how its path stands then to `registry`.
@@ -15,7 +15,9 @@ import structlog
 
 from common import clock
 from common.errors import DiskError, NoSpace
+from target.storage.mountpath import Mountpath
 from target.storage.mountpaths import Mountpaths, Slot
+from target.storage.watermarks import Watermarks
 
 _WATCH_SECONDS = 1.0
 Failed = Callable[[Slot, str], None]
@@ -80,8 +82,9 @@ class _Probe:
 class Health:
     """The thread that watches all mountpaths of a target."""
 
-    def __init__(self, mountpaths: Mountpaths, settings: HealthSettings | None = None) -> None:
+    def __init__(self, mountpaths: Mountpaths, watermarks: Watermarks, settings: HealthSettings | None = None) -> None:
         self._mountpaths = mountpaths
+        self._watermarks = watermarks
         self._settings = settings or HealthSettings()
         self._suspicions: dict[int, Suspicion] = {}
         self._probes: dict[int, _Probe] = {}
@@ -134,6 +137,7 @@ class Health:
         """What is wrong with a disk, as far as it is known by now."""
         try:
             slot.mountpath.check()
+            self._measure(slot.mountpath)
         except DiskError as error:
             return error.message
         probe = self._probes.get(number)
@@ -150,6 +154,14 @@ class Health:
             return f"mountpath {slot.mountpath.id}: does not answer within {patience:g} seconds" if is_late else ""
         del self._probes[number]
         return probe.outcome
+
+    def _measure(self, mountpath: Mountpath) -> None:
+        """Let a disk take nothing new while it is full."""
+        used, was_full = mountpath.used_percent(), bool(mountpath.refusal)
+        is_full = self._watermarks.is_full(used, was_full=was_full)
+        mountpath.refusal = self._watermarks.refusal(used) if is_full else ""
+        if is_full != was_full:
+            _log.warning("mountpath.full" if is_full else "mountpath.has_room", mountpath=mountpath.id, used=used)
 
     def _suspicion(self, number: int, now: float) -> Suspicion:
         return self._suspicions.setdefault(number, Suspicion(self._settings, now))

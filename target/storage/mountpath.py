@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from common import failpoints, placement
 from common.clock import monotonic
-from common.errors import BucketNotFound, DiskError, DiskFailure
+from common.errors import BucketNotFound, DiskError, DiskFailure, NoSpace
 from common.names import Bucket, printable
 from target.storage import directories, layout, partial, reader
 from target.storage.directories import BucketDirectory
@@ -79,6 +79,8 @@ class Mountpath:
         self._destroyed: dict[Bucket, int] = {}
         self._lock = threading.Lock()
         self._work_numbers = count(1)
+        self.refusal = ""
+        """Why nothing new is to be stored here, as long as that is so."""
         self.on_failure: Callable[[], None] = lambda: None
         """Called whenever the disk has failed somehow, on any thread."""
 
@@ -248,6 +250,21 @@ class Mountpath:
             raise self.error(error) from None
         return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
+    def used_percent(self) -> float:
+        """How much is used of the bytes or inodes that users may have, whichever is more; raises DiskError."""
+        try:
+            status = os.fstatvfs(self.root)
+        except OSError as error:
+            raise self.error(error) from None
+        used = []
+        for total, free, available in (
+            (status.f_blocks, status.f_bfree, status.f_bavail),
+            (status.f_files, status.f_ffree, status.f_favail),
+        ):
+            usable = total - free + available
+            used.append(100.0 * (total - free) / usable if total and usable else 0.0)
+        return max(used)
+
     def new_work_name(self) -> str:
         """A name for a work file that no other has while this process lives."""
         return f"{self._work_prefix}{next(self._work_numbers):x}"
@@ -272,8 +289,11 @@ class Mountpath:
     def bucket_for_writing(self, bucket: Bucket, bucket_id: int) -> BucketDirectory:
         """The directory of exactly this incarnation, made when it is new; an older one goes to the trash.
 
-        Raises BucketNotFound when a newer incarnation is here or this one was destroyed, DiskError.
+        Raises BucketNotFound when a newer incarnation is here or this one was destroyed, DiskError, and NoSpace while
+        nothing new is to be stored here.
         """
+        if self.refusal:
+            raise NoSpace(f"mountpath {self.id}: {self.refusal}")
         directory = self._buckets.get(bucket)
         if directory is not None and directory.bucket_id == bucket_id:
             return directory

@@ -191,6 +191,7 @@ class Mountpaths:
         for path, state in self.states().items():
             slot, error, space = self._slots.get(path), self.reasons.get(path, ""), Space(0, 0)
             if slot is not None:
+                error = error or slot.mountpath.refusal
                 try:
                     space = slot.mountpath.space()
                 except DiskError as failure:
