@@ -26,6 +26,7 @@ _MAX_TARGETS = 64
 _FIRST_PORT = 9101
 _DISKS = ("disk1", "disk2")
 _POLL_SECONDS = 0.5
+_EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 
 class Failed(Exception):
@@ -88,8 +89,9 @@ class ComposeCluster:
     def scale(self, targets: int) -> None:
         """Have that many targets: new ones join; those too many are emptied first, and leave with their volumes."""
         before = self.targets
-        self._start(max(before, targets))
-        self.wait_until_healthy()
+        if targets >= before:
+            self._start(targets, "--no-recreate")
+            self.wait_until_healthy()
         for number in range(before, targets, -1):
             self._let_go(f"target{number}")
             self._write(number - 1)
@@ -126,15 +128,12 @@ class ComposeCluster:
         return unwell
 
     def _let_go(self, name: str) -> None:
-        print(f"{name}: its objects move to the others …", flush=True)  # noqa: T201
-        self._ask("PUT", "/v1/cluster", {"action": "decommission-node", "value": {"sid": name}})
-        _wait(lambda: name not in self._members(), 3600.0, lambda: f"{name} still holds objects or shares of jobs")
+        if name in self._members():
+            print(f"{name}: its objects move to the others …", flush=True)  # noqa: T201
+            self._ask("PUT", "/v1/cluster", {"action": "decommission-node", "value": {"sid": name}})
+            _wait(lambda: name not in self._members(), 3600.0, lambda: f"{name} still holds objects or shares of jobs")
         self._run("rm", "--stop", "--force", name)
-        subprocess.run(
-            ["docker", "volume", "rm", *(f"{self._project}_{volume}" for volume in volumes_of(name))],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        _output("docker", "volume", "rm", "--force", *(f"{self._project}_{volume}" for volume in volumes_of(name)))
 
     def _members(self) -> set[str]:
         return set(self._ask("GET", "/v1/daemon?what=smap")["tmap"])
@@ -142,8 +141,10 @@ class ComposeCluster:
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask the first proxy that answers."""
         reasons = []
+        bind = os.environ.get("HAUL_BIND") or _EVERYWHERE
+        host = "localhost" if bind == _EVERYWHERE else bind
         for number, default in ((1, "8080"), (2, "8081")):
-            url = f"http://localhost:{os.environ.get(f'HAUL_PROXY{number}_PORT', default)}{path}"
+            url = f"http://{host}:{os.environ.get(f'HAUL_PROXY{number}_PORT', default)}{path}"
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
             try:
@@ -155,10 +156,10 @@ class ComposeCluster:
                 reasons.append(f"{url}: {error}")
         raise Failed("; ".join(reasons))
 
-    def _start(self, targets: int) -> None:
+    def _start(self, targets: int, *options: str) -> None:
         self._write(targets)
         others = ["prometheus", "grafana"] if "monitoring" in os.environ.get("COMPOSE_PROFILES", "") else []
-        self._run("up", "--detach", *self._services(targets), *others)
+        self._run("up", "--detach", *options, *self._services(targets), *others)
 
     @staticmethod
     def _services(targets: int) -> list[str]:
