@@ -20,6 +20,7 @@ from cli.errors import CommandError, NoAnswer, ServerError, UsageError
 from common.names import printable
 
 ENDPOINT_VARIABLE = "HAUL_ENDPOINT"
+_IDEMPOTENCY_KEY = "Idempotency-Key"
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -215,7 +216,11 @@ class Client:
         )
 
     def _send_to_a_proxy(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Try the proxies in turn, the one that answered last first; only a refused connection moves on."""
+        """Try the proxies in turn, the one that answered last first.
+
+        A refused connection moves on, a missing answer only where the request may be sent twice.
+        """
+        may_repeat = request.method in ("GET", "HEAD") or _IDEMPOTENCY_KEY in request.headers
         urls, target, reason = self._endpoints.urls, request.url, ""
         for turn in range(len(urls)):
             index = (self._preferred + turn) % len(urls)
@@ -227,7 +232,9 @@ class Client:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 reason = _reason(error)
             except httpx.HTTPError as error:
-                raise NoAnswer(f"{_origin(request.url)} did not finish its answer: {_reason(error)}") from None
+                reason = _reason(error)
+                if not (may_repeat and turn + 1 < len(urls)):
+                    raise NoAnswer(f"{_origin(request.url)} did not finish its answer: {reason}") from None
             else:
                 self._preferred = index
                 return response

@@ -6,7 +6,7 @@ its version and new buckets their ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,13 +107,13 @@ class Buckets:
                 return Claim(record, claimed)
         raise Unavailable("the bucket table is changing too fast; try again")
 
-    async def write_with(self, claim: Claim, compare: Compare, put: Put) -> TransactionResult:
+    async def write_with(self, claim: Claim, compares: Sequence[Compare], puts: Sequence[Put]) -> TransactionResult:
         """Write something that needs a claimed bucket, and make the bucket in the same transaction if it is missing.
 
         A bucket is made only if the write is done. Raises ClaimLost, Unavailable.
         """
         if claim.table is None:
-            return await self._store.transaction((compare,), (put,))
+            return await self._store.transaction(compares, puts)
         record = claim.record
         for _ in range(_ATTEMPTS):
             table, counter_revision = await self._read()
@@ -121,14 +121,13 @@ class Buckets:
                 raise ClaimLost(record.bucket.cname)
             records = {**table.records, record.bucket.uname: record}
             changed = replace(table, version=table.version + 1, records=records)
-            compares = (compare, Compare(_COUNTER, counter_revision))
-            operations = (put, self._counter(changed), Put(PREFIX + record.bucket.uname, _pack(record)))
-            result = await self._store.transaction(compares, operations)
+            both = (*compares, Compare(_COUNTER, counter_revision))
+            operations = (*puts, self._counter(changed), Put(PREFIX + record.bucket.uname, _pack(record)))
+            result = await self._store.transaction(both, operations)
             if result.succeeded:
                 self._take(changed)
                 return result
-            current = result.current.get(compare.key)
-            if (current.mod_revision if current else ABSENT) != compare.mod_revision:
+            if any(_revision(result, compare.key) != compare.mod_revision for compare in compares):
                 return result
         raise Unavailable("the bucket table is changing too fast; try again")
 
@@ -220,3 +219,8 @@ def _unpack(uname: str, value: bytes) -> BucketRecord:
 def _log_failures(event: str, errors: Mapping[str, Exception]) -> None:
     for target, error in errors.items():
         _log.warning(event, target=target, error=str(error), peer_is_silent=isinstance(error, PeerError))
+
+
+def _revision(result: TransactionResult, key: str) -> int:
+    item = result.current.get(key)
+    return ABSENT if item is None else item.mod_revision

@@ -2,16 +2,14 @@
 
 Two things are kept apart: the cluster map says who is a member, and placement follows from it, so that a missed
 keep-alive changes nothing in it; a lease says who is alive. What is done about a node that stays silent is left to
-`housekeeping`. Each node's data directory and latest start are remembered for good (`identities/`), so that a second
-process, or a copy of a data directory, is never taken for the node.
+`housekeeping`. What is remembered of nodes for good is `identities`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgpack
 import structlog
@@ -19,7 +17,6 @@ import structlog
 from common import clock, failpoints
 from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, PeerError, Unavailable
-from common.identity import start_of
 from common.lifecycle import TaskScope
 from common.metastore.base import (
     ABSENT,
@@ -36,13 +33,14 @@ from common.metastore.base import (
     WrongIncarnation,
     delete,
 )
+from proxy import identities
+from proxy.identities import Remembered
 from proxy.leadership import check_guard
 from proxy.peers import Peers
 from proxy.watching import follow
 
 MAP_KEY = "cluster/map"
 NODES_PREFIX = "nodes/"
-_IDENTITIES_PREFIX = "identities/"
 _PUSH_SECONDS = 2.0
 _PROBE_SECONDS = 2.0
 _STORE_SECONDS = 3.0
@@ -164,12 +162,8 @@ class Membership:
 
         Raises Fenced when the guard does not hold, Unavailable.
         """
+        await self._remember_end(node_id, guard, is_final=is_final)
         if is_final:
-            identity = await self._store.get(_IDENTITIES_PREFIX + node_id)
-            plain = msgpack.unpackb(identity.value) if identity is not None else {}
-            left = msgpack.packb({**plain, "has_left": True})
-            put = Put(_IDENTITIES_PREFIX + node_id, left)
-            check_guard(await self._store.transaction((guard,), (put,)), guard)
             await delete(self._store, NODES_PREFIX + node_id)
         await self._change_map(lambda current: current.without_node(node_id), guard)
 
@@ -204,40 +198,48 @@ class Membership:
         self._online.add(node.id)
         member = self._map.get(node.id)
         if member is None or replace(node, flags=member.flags) != member:
-            await self._change_map(lambda current: _with_member(current, node))
+            _, remembered = await self._remembered(node.id)
+            await self._change_map(lambda current: _with_member(current, node, remembered.flags))
 
     async def _register(self, node: Node, item: KeyValue | None, known: Node | None) -> bool:
         """Give a node a lease; False when somebody has changed its record meanwhile. Raises Fenced."""
-        identity = await self._store.get(_IDENTITIES_PREFIX + node.id)
+        identity, remembered = await self._remembered(node.id)
         if known is None or known.incarnation != node.incarnation:
-            await self._check_identity(node, known, msgpack.unpackb(identity.value) if identity is not None else {})
+            remembered.check(node)
+            await self._check_is_only(node, known)
         lease = await self._store.grant(self.ttl_seconds)
-        node_key, identity_key = NODES_PREFIX + node.id, _IDENTITIES_PREFIX + node.id
-        now_used = {"data_id": node.data_id, "incarnation": node.incarnation}
+        node_key, identity_key = NODES_PREFIX + node.id, identities.PREFIX + node.id
         result = await self._store.transaction(
             (_unchanged(node_key, item), _unchanged(identity_key, identity)),
             (
                 Put(node_key, msgpack.packb(node.to_wire()), lease.id),
-                Put(identity_key, msgpack.packb(now_used)),
+                Put(identity_key, remembered.started(node).pack()),
             ),
         )
         if not result.succeeded:
             await self._store.revoke(lease.id)
         return result.succeeded
 
-    async def _check_identity(self, node: Node, known: Node | None, used: Mapping[str, Any]) -> None:
-        """Raise Fenced unless this process may be the node from now on."""
-        if used.get("data_id") == node.data_id:
-            if used.get("has_left"):
-                raise Fenced(
-                    f"{node.role} {node.id} has been decommissioned: start it with an empty data directory to add it"
-                )
-            latest = int(used["incarnation"])
-            if node.incarnation != latest and start_of(node.incarnation) <= start_of(latest):
-                raise Fenced(
-                    f"the data directory of {node.role} {node.id} is an old copy: a later state of it has been in use "
-                    "since; go on with that one"
-                )
+    async def _remembered(self, node_id: str) -> tuple[KeyValue | None, Remembered]:
+        item = await self._store.get(identities.PREFIX + node_id)
+        return item, Remembered.unpack(None if item is None else item.value)
+
+    async def _remember_end(self, node_id: str, guard: Compare, *, is_final: bool) -> None:
+        node = self._map.get(node_id)
+        for _ in range(_ATTEMPTS):
+            item, remembered = await self._remembered(node_id)
+            at_end = replace(remembered, has_left=is_final, flags=node.flags if node is not None else remembered.flags)
+            if at_end == remembered:
+                return
+            key = identities.PREFIX + node_id
+            result = await self._store.transaction((guard, _unchanged(key, item)), (Put(key, at_end.pack()),))
+            if result.succeeded:
+                return
+            check_guard(result, guard)
+        raise Unavailable(f"the record of node {node_id} is changing too fast; try again")
+
+    async def _check_is_only(self, node: Node, known: Node | None) -> None:
+        """Raise Fenced when another process of this id answers."""
         if known is not None and known.url != node.url and await self._still_runs(known):
             raise Fenced(
                 f"{node.role} {node.id} runs at {known.url} already, and {node.url} is a second one: "
@@ -316,10 +318,10 @@ def _unchanged(key: str, item: KeyValue | None) -> Compare:
     return Compare(key, ABSENT if item is None else item.mod_revision)
 
 
-def _with_member(current: ClusterMap, node: Node) -> ClusterMap:
-    """The marks that an operator gave a member outlive its process."""
+def _with_member(current: ClusterMap, node: Node, flags: int) -> ClusterMap:
+    """The marks that an operator gave a member outlive its process; a node that was given up has `flags` again."""
     member = current.get(node.id)
-    return current.with_node(node if member is None else replace(node, flags=member.flags))
+    return current.with_node(replace(node, flags=flags if member is None else member.flags))
 
 
 def _unpack_node(item: KeyValue) -> Node:

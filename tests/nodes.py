@@ -146,6 +146,10 @@ class Nodes:
     def pid(self, node_id: str) -> int:
         return self._processes[node_id].pid
 
+    def free_port(self) -> int:
+        """One that no node of this cluster will listen at."""
+        return self._first_port + len(self.urls) + 10
+
     def stop(self, node_id: str) -> int:
         """SIGTERM; the exit code."""
         self._processes[node_id].terminate()
@@ -164,7 +168,7 @@ class Nodes:
     def wait_until_ready(self) -> None:
         """Until every proxy knows that every target is online."""
         for node_id in self._processes:
-            wait_for(lambda url=self.urls[node_id]: is_ready(url), what=f"{node_id} ready")
+            wait_for(lambda url=self.urls[node_id]: is_ready(url), seconds=90, what=f"{node_id} ready")
         for proxy in self.proxy_ids:
             wait_for(lambda proxy=proxy: self.members(proxy) >= set(self.target_ids), what=f"{proxy} knows all targets")
 

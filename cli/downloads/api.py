@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,11 @@ _PATH = "/v1/download"
 
 
 def start(client: Client, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Post a job; returns an answer with its `id`, or what a dry run has found."""
-    answer = client.call("POST", _PATH, body=body)
+    """Post a job; returns an answer with its `id`, or what a dry run has found.
+
+    A proxy that dies meanwhile is followed by another, and there is one job all the same.
+    """
+    answer = client.call("POST", _PATH, body=body, headers={"Idempotency-Key": secrets.token_hex(16)})
     if not isinstance(answer, dict) or not ("id" in answer or "dry_run" in answer):
         raise CommandError("the cluster accepted the job but did not tell its id")
     return answer

@@ -12,6 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from common.errors import InvalidRequest
 from proxy.api.answers import body_of, is_true, json_response, query_parameters
+from proxy.downloads import idempotency
+from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.reports import Reports
 from proxy.downloads.requests import parse_job_id, parse_status_query
 from proxy.downloads.service import Downloads
@@ -70,9 +72,12 @@ def router(downloads: Downloads, reports: Reports, max_body_bytes: int) -> APIRo
     async def start(request: Request) -> Response:
         """Answers with the job's id as soon as the job is durable on all targets that take part in it.
 
-        With `"dry_run": true` nothing is fetched or kept; the answer says what would be.
+        With `"dry_run": true` nothing is fetched or kept; the answer says what would be. A request that is sent again
+        with the same header `Idempotency-Key` within a day, to any proxy, answers with the same job.
         """
-        return json_response(await downloads.start(await body_of(request, max_body_bytes)), _JSON)
+        body = await body_of(request, max_body_bytes)
+        key = request.headers.get(idempotency.HEADER)
+        return json_response(await downloads.start(body, None if key is None else RequestKey.of(key, body)), _JSON)
 
     @routes.get("/v1/download", summary="Show jobs", openapi_extra=_body(_QUERY_EXAMPLES, required=False))
     async def show(request: Request) -> Response:

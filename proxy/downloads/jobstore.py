@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from common.errors import JobNotFound, Unavailable
@@ -26,11 +26,13 @@ from common.metastore.base import (
     create,
     put,
 )
+from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.records import JobRecord, dropped
 from proxy.leadership import check_guard
 
 PREFIX = "jobs/"
 _PLANNING_PREFIX = "planning/"
+_REQUESTS_PREFIX = "requests/"
 _JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[a-z0-9]{1,32})?\Z")
 _TOMBSTONE_SECONDS = 86_400.0
 _PLANNING_SECONDS = 30.0
@@ -38,6 +40,8 @@ _ATTEMPTS = 50
 _PATIENCE_SECONDS = 1.0
 """Who only wants to see a job is shown the record as it was last seen, when the store has not answered by then."""
 T = TypeVar("T")
+Write = Callable[[Sequence[Compare], Sequence[Put]], Awaitable[TransactionResult]]
+"""Makes a transaction that may have more in it than what it is given."""
 
 
 class JobStore:
@@ -86,17 +90,34 @@ class JobStore:
             raise JobNotFound(job_id)
         return record
 
-    async def commit(
-        self, record: JobRecord, write: Callable[[Compare, Put], Awaitable[TransactionResult]]
-    ) -> JobRecord:
+    async def started_as(self, key: RequestKey) -> str:
+        """The id of the job that was started under a client's key; empty when there is none.
+
+        Raises InvalidRequest when the client has used the key for something else; Unavailable.
+        """
+        item = await self._store.get(_REQUESTS_PREFIX + key.name)
+        return "" if item is None else key.job_id(item.value)
+
+    async def commit(self, record: JobRecord, write: Write, key: RequestKey | None = None) -> JobRecord:
         """Write a new job; returns what is in the store now: a tombstone if the job was dropped in between.
 
-        `write` does it, and may make something else in the same transaction.
+        `write` does it, and may make something else in the same transaction. A `key` is kept for a day; raises
+        Unavailable when another job has been started under it in between.
         """
-        key = PREFIX + record.id
-        result = await write(Compare(key, ABSENT), Put(key, record.pack()))
-        current = result.current.get(key)
-        return record if result.succeeded or current is None else JobRecord.unpack(current.value)
+        own = PREFIX + record.id
+        compares, puts = [Compare(own, ABSENT)], [Put(own, record.pack())]
+        if key is not None:
+            name = _REQUESTS_PREFIX + key.name
+            lease = await self._store.grant(_TOMBSTONE_SECONDS)
+            compares.append(Compare(name, ABSENT))
+            puts.append(Put(name, key.pack(record.id), lease.id))
+        result = await write(compares, puts)
+        current = result.current.get(own)
+        if result.succeeded:
+            return record
+        if current is None:
+            raise Unavailable("the job is being started by another request with its Idempotency-Key; send it again")
+        return JobRecord.unpack(current.value)
 
     async def find(self, job_id: str) -> JobRecord | None:
         """The job or its tombstone, None when there is neither; raises Unavailable."""

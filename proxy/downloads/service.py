@@ -34,6 +34,7 @@ from proxy.downloads.control import Control
 from proxy.downloads.dryrun import survey
 from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
+from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
 from proxy.downloads.planning import Plan, assignment_of, plan
@@ -80,11 +81,13 @@ class Downloads:
         self._claims = claims
         self._collecting: set[str] = set()
 
-    async def start(self, body: bytes) -> dict[str, Any]:
+    async def start(self, body: bytes, key: RequestKey | None = None) -> dict[str, Any]:
         """Plan, assign and commit a job; returns its `id`, or for a dry run what it would do.
 
-        Raises RequestErrors, NoTargets, Unavailable.
+        With the `key` of an earlier request it is that one's job. Raises RequestErrors, NoTargets, Unavailable.
         """
+        if key is not None and (started := await self._jobs.started_as(key)):
+            return {"id": started}
         manifest = parse_manifest(body)
         is_large = manifest is not None or len(body) > _THREAD_BODY_BYTES
         if manifest is not None:
@@ -98,7 +101,7 @@ class Downloads:
             return await survey(await self._plan(new_job_id(), request, 0, in_thread=is_large), self._peers)
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(ClaimLost):
-                return {"id": await self._start(request, in_thread=is_large)}
+                return {"id": await self._start(request, key, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
 
     async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
@@ -141,7 +144,7 @@ class Downloads:
         except HaulError as error:
             _log.warning("downloads.manifest_not_forgotten", job=job_id, error=error.message)
 
-    async def _start(self, request: DownloadRequest, *, in_thread: bool) -> str:
+    async def _start(self, request: DownloadRequest, key: RequestKey | None, *, in_thread: bool) -> str:
         """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""
         bucket = await self._buckets.claim(request.bucket)
         job_id = new_job_id()
@@ -149,7 +152,7 @@ class Downloads:
         announcement = self._scope.start(f"announce {job_id}", self._announce(job_id))
         try:
             with self._claims.planning(job_id):
-                await self._assign_and_commit(planned, bucket)
+                await self._assign_and_commit(planned, bucket, key)
         finally:
             announcement.cancel()
         return job_id
@@ -166,12 +169,12 @@ class Downloads:
         except PeerError as error:
             _log.warning("downloads.not_announced", job=job_id, error=error.message)
 
-    async def _assign_and_commit(self, planned: Plan, bucket: Claim) -> None:
+    async def _assign_and_commit(self, planned: Plan, bucket: Claim, key: RequestKey | None) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
         try:
             copies = await self._assigner.assign(planned)
             record = new_record(planned.spec, assignment_of(planned, copies), clock.unix_ns())
-            committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket))
+            committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket), key)
             if committed.gone:
                 raise Unavailable("Error starting download: a target gave up waiting for the job; try again")
         except Unavailable as error:

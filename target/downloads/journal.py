@@ -211,10 +211,14 @@ class Journal:
 
     def _transact(self, group: Sequence[_Entry]) -> list[Any]:
         self._connection.execute("BEGIN IMMEDIATE")
+        changes = self._connection.total_changes
         values = [entry.work(self._connection) for entry in group]
-        failpoints.hit("journal.before_commit")
+        changes = self._connection.total_changes - changes
+        if changes:
+            failpoints.hit("journal.before_commit")
         self._connection.execute("COMMIT")
-        failpoints.hit("journal.after_commit")
+        if changes:
+            failpoints.hit("journal.after_commit")
         if any(entry.forgets for entry in group):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return values
