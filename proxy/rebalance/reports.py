@@ -83,18 +83,20 @@ class RebalanceReports:
 
 def _snapshot(figures: Mapping[str, Any], *, is_settled: bool) -> dict[str, Any]:
     """`ext` is ours: what AIStore's fields have no place for."""
-    names = ("passes", "kept", "damaged", "failed", "error", "waiting", "is_through")
+    names = ("passes", "kept", "damaged", "failed", "error", "waiting")
+    # A target that was started after the end has counted nothing.
+    is_through = figures["is_through"] or is_settled
     return {
-        "ext": {name: figures[name] for name in names},
+        "ext": {name: figures[name] for name in names} | {"is_through": is_through},
         "start-time": _time(figures["started_ns"]),
-        "end-time": _time(figures["ended_ns"]) if figures["is_through"] or is_settled else _NEVER,
+        "end-time": _time(figures["ended_ns"] or figures["started_ns"]) if is_through else _NEVER,
         "bck": _NO_BUCKET,
         "src-bck": _NO_BUCKET,
         "dst-bck": _NO_BUCKET,
         "id": rebalance_id(figures["placement_version"]),
         "kind": KIND,
         "abort-err": "",
-        "err": figures["error"] if not figures["is_through"] else "",
+        "err": "" if is_through else figures["error"],
         "glob.id": str(figures["placement_version"]),
         "stats": {
             "loc-objs": str(figures["out_objects"]),
