@@ -1,4 +1,7 @@
-"""Real etcd servers on loopback, as many as a test wants: killed, stopped, restarted, wiped."""
+"""Real etcd servers on loopback, as many as a test wants: killed, stopped, restarted, wiped.
+
+They are what `etcd` is on the PATH: Debian's by default, and any newer one that is put before it.
+"""
 
 from __future__ import annotations
 

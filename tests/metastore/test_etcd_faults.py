@@ -67,6 +67,12 @@ async def until_done(call: Callable[[], Awaitable[T]]) -> T:
                 await asyncio.sleep(0.05)
 
 
+async def why_unavailable(store: MetaStore) -> str:
+    with pytest.raises(Unavailable) as caught:
+        await store.get("a")
+    return caught.value.message
+
+
 class Load:
     """Workers that create keys, each once, and keep in mind what was acknowledged and what may have been done."""
 
@@ -178,6 +184,9 @@ def test_quorum_lost_applies_nothing_and_comes_back_by_itself(etcd: Etcd) -> Non
                     await put(store, "a", b"2", lease.id)
                 outcomes.append(caught.value.maybe_applied)
             assert outcomes[-1] is False
+            async with asyncio.timeout(_CAN_WAIT_SECONDS):
+                while "has no leader: most of its members are away" not in await why_unavailable(store):
+                    pass
             calls = (store.get("a"), store.list(""), store.keep_alive(lease.id))
             refused = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(outcome) for outcome in refused] == [Unavailable] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -102,6 +103,35 @@ class Transactions:
                     assert len({(item.value, item.mod_revision) for item in (await client.list("pair/")).items}) <= 1
 
             await asyncio.gather(*(write(number) for number in range(6)), *(read(client) for client in clients))
+
+        with_clients(harness, scenario)
+
+    def test_a_long_list_is_of_one_revision(self, harness: Harness) -> None:
+        async def scenario(clients: Sequence[MetaStore]) -> None:
+            names = [f"long/{number:03}" for number in range(300)]
+            for start in range(0, len(names), 100):
+                await clients[0].transaction((), [Put(name, b"") for name in names[start : start + 100]])
+            is_over = False
+
+            async def write_both_ends(value: bytes) -> None:
+                await clients[0].transaction((), [Put(name, value) for name in (names[0], names[-1])])
+
+            async def write() -> None:
+                for step in itertools.count():
+                    if is_over:
+                        return
+                    await write_both_ends(b"%d" % step)
+
+            await write_both_ends(b"")
+            writing = asyncio.gather(write())
+            for _ in range(10):
+                listing = await clients[-1].list("long/")
+                assert [item.key for item in listing.items] == names
+                first, last = listing.items[0], listing.items[-1]
+                assert (first.value, first.mod_revision) == (last.value, last.mod_revision)
+                assert last.mod_revision <= listing.revision
+            is_over = True
+            await writing
 
         with_clients(harness, scenario)
 
