@@ -53,7 +53,7 @@ from target.rebalance.neighbours import Neighbours
 from target.rebalance.pace import Pace
 from target.rebalance.receiver import Receiver
 from target.rebalance.sender import Sender
-from target.storage.health import Health
+from target.storage.health import Health, HealthSettings
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
 from target.storage.mountpaths import Mountpaths
@@ -81,7 +81,11 @@ class TargetNode:
         self._mountpaths = Mountpaths(config.mountpaths, config.cluster_id, config.id, registry, durability)
         self._store = Store(self._mountpaths, durability)
         watermarks = Watermarks(config.high_watermark_percent, config.low_watermark_percent)
-        self._health = Health(self._mountpaths, watermarks)
+        self._health = Health(
+            self._mountpaths,
+            watermarks,
+            HealthSettings(routine_seconds=config.disk_check_seconds, patience_seconds=config.disk_patience_seconds),
+        )
         self._journal = Journal(config.data_dir / "journal.db")
         node = Node(
             config.id,

@@ -129,6 +129,13 @@ class Disks:
         await asyncio.to_thread(self._mountpaths.unsettle)
         self._changed.set()
 
+    def check(self, path: str) -> None:
+        """See whether a path's disk works, and do without it if not; raises InvalidRequest."""
+        self._mountpaths.entry(path)
+        slot = self._mountpaths.slot_of(path)
+        if slot is not None:
+            self._health.suspect(slot.number)
+
     async def _take_out(self, path: str, state: State, *, moves_objects: bool) -> None:
         async with self._changing:
             entry = self._mountpaths.entry(path)

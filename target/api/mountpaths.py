@@ -18,7 +18,7 @@ from target.storage.registry import LEAVING, State
 CHANGING = ("PUT", "POST", "DELETE")
 """Which of them goes with which action is not looked at: AIStore's own clients differ."""
 MAX_BODY_BYTES = 64 * 1024
-_ACTIONS = ("attach-mp", "detach-mp", "enable-mp", "disable-mp", "rescan-mp")
+_ACTIONS = ("attach-mp", "detach-mp", "enable-mp", "disable-mp", "rescan-mp", "fshc-mp")
 _NEVER = "0001-01-01T00:00:00Z"
 _NO_BUCKET = {"name": "", "provider": "", "namespace": {"uuid": "", "name": ""}}
 
@@ -39,6 +39,8 @@ async def change(disks: Disks, body: bytes, query: Mapping[str, str]) -> None:
             await disks.disable(path, moves_objects=moves_objects)
         case "detach-mp":
             await disks.detach(path, moves_objects=moves_objects)
+        case "fshc-mp":
+            disks.check(path)
         case "rescan-mp":
             await disks.resilver()
 

@@ -82,10 +82,10 @@ class _Probe:
 class Health:
     """The thread that watches all mountpaths of a target."""
 
-    def __init__(self, mountpaths: Mountpaths, watermarks: Watermarks, settings: HealthSettings | None = None) -> None:
+    def __init__(self, mountpaths: Mountpaths, watermarks: Watermarks, settings: HealthSettings) -> None:
         self._mountpaths = mountpaths
         self._watermarks = watermarks
-        self._settings = settings or HealthSettings()
+        self._settings = settings
         self._suspicions: dict[int, Suspicion] = {}
         self._probes: dict[int, _Probe] = {}
         self._errors: deque[int] = deque()
@@ -111,6 +111,11 @@ class Health:
         """Something has failed by the fault of this slot's disk; any thread."""
         self._errors.append(number)
         self._wanted.set()
+
+    def suspect(self, number: int) -> None:
+        """See at once whether this slot's disk works; any thread."""
+        for _ in range(self._settings.errors):
+            self.noticed(number)
 
     def _run(self) -> None:
         while not self._stopping:

@@ -74,6 +74,34 @@ def test_one_disk_of_three_dies_under_a_job(
         check_once([paths[0], paths[2]], names)
 
 
+def test_a_disk_that_hangs_holds_up_only_its_own_mountpath(tmp_path: Path) -> None:
+    settings = {"disk_check_seconds": 1.0, "disk_patience_seconds": 3.0}
+    with (
+        pattern_origin(BODY) as origin,
+        target_with(tmp_path, "dir", "ext4", durability="power-loss", **settings) as (nodes, paths),
+    ):
+        nodes.api.finished(nodes.api.download(type="range", template=origin.url("/o/{10000..10049}")))
+        kept = objects_on(paths[0])
+        with frozen(paths[1]):
+            job = nodes.api.download(type="range", template=origin.url("/o/{00000..00499}"))
+            for name in kept:
+                assert nodes.api.get("b", name).status_code == 200
+            wait_for(lambda: listed(nodes)["disabled"] == [str(paths[1])], what="the disk that hangs to be out of use")
+            status = nodes.api.finished(job)
+            assert (status["finished_cnt"], status["error_cnt"]) == (500, 0)
+            assert len(objects_on(paths[0])) == 500 + len(kept)
+
+
+@contextmanager
+def frozen(path: Path) -> Iterator[None]:
+    """Whoever writes there waits."""
+    subprocess.run(["fsfreeze", "-f", str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "-u", str(path)], check=True)
+
+
 def test_a_disk_without_work_is_missed_when_it_is_unmounted_and_is_back_when_it_is_enabled(tmp_path: Path) -> None:
     with pattern_origin(BODY) as origin, target_with(tmp_path, "dir", "ext4") as (nodes, paths):
         nodes.api.finished(nodes.api.download(type="range", template=origin.url("/o/{00000..00099}")))
@@ -118,3 +146,15 @@ def is_up(nodes: Nodes) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return nodes.api.http.get(f"{nodes.urls['t1']}/v1/health").status_code == 200
     return False
+
+
+def test_a_detached_disk_can_be_unmounted_at_once(tmp_path: Path) -> None:
+    with pattern_origin(BODY) as origin, target_with(tmp_path, "dir", "ext4", "dir") as (nodes, paths):
+        nodes.api.finished(nodes.api.download(type="range", template=origin.url("/o/{00000..00199}")))
+        for name in objects_on(paths[1])[:20]:
+            assert nodes.api.get("b", name).status_code == 200
+        assert len(nodes.api.list("b")) == 200
+        changed(nodes, "detach", paths[1])
+        wait_for(lambda: str(paths[1]) not in listed(nodes)["waiting_dd"], what="the disk to be empty")
+        wait_for(lambda: subprocess.run(["umount", str(paths[1])], check=False).returncode == 0, what="to be unmounted")
+        check_once([paths[0], paths[2]], [f"{number:05}" for number in range(200)])
