@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-compose soak soak-resume soak-chaos soak-cluster bench debian clean
+.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-compose soak soak-resume soak-chaos soak-cluster soak-store bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ soak-resume: dev ## 300 kills while large objects arrive; ARGS are passed on; ta
 
 soak-chaos: dev ## 50 jobs under kills, breaks, lies and storms; ARGS are passed on
 	$(BIN)/python -m tests.crash.chaos $(ARGS)
+
+soak-store: dev ## three etcds killed and paused under load for a minute; ARGS are passed on
+	$(BIN)/python -m tests.metastore.nemesis $(ARGS)
 
 soak-cluster: dev ## 20 minutes and 100,000 objects of chaos over a whole cluster on etcd; ARGS="--seed 7" repeats one
 	$(BIN)/python -m tests.failover.chaos $(ARGS)
