@@ -20,7 +20,8 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 
 PATH = "/intra/v1/rebalance"
-_ASK_SECONDS = 5.0
+_ASK_SECONDS = 2.0
+"""The leader has other chores that wait meanwhile."""
 _log = structlog.get_logger("proxy.rebalance")
 
 
@@ -61,6 +62,8 @@ class Settling:
             await self._membership.change_map(lambda current: _with_plans(current, plans), authority.compare)
             return
         if cluster_map.is_settled or plans - {cluster_map.placement}:
+            return
+        if not all(self._membership.is_online(node.id) for node in cluster_map.targets):
             return
         statuses, errors = await self._peers.call_each(dict.fromkeys(cluster_map.targets), PATH, _ASK_SECONDS)
         if is_through(cluster_map, statuses):
