@@ -211,12 +211,16 @@ class ContainerOrigin:
 
     def wait_for(self, label: str, *, answered: int = 0, waiting: int = 0) -> None:
         """Until that many requests have been answered, and that many are being held."""
+        counts: dict[str, int] = {}
 
         def come() -> bool:
-            counts = self._http.get(f"/counts/{label}").json()
-            return bool(counts["answered"] >= answered and counts["waiting"] >= waiting)
+            counts.update(self._http.get(f"/counts/{label}").json())
+            return counts["answered"] >= answered and counts["waiting"] >= waiting
 
-        wait_for(come, what=f"{answered} answers, {waiting} held for {label}")
+        try:
+            wait_for(come, seconds=READY_SECONDS)
+        except AssertionError:
+            raise AssertionError(f"{label}: {counts}, expected {answered} answered and {waiting} waiting") from None
 
 
 def path_of(label: str, size_bytes: int, number: str) -> str:
