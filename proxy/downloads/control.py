@@ -89,7 +89,8 @@ class Control:
         missed: set[str] = set()
         for action in record.actions:
             path = f"/intra/v1/shares/{share_id}/{action}"
-            answers, errors = await self._peers.call_each(dict.fromkeys(nodes), path, _TELL_SECONDS)
+            body = {"change": record.change}
+            answers, errors = await self._peers.call_each(dict.fromkeys(nodes, body), path, _TELL_SECONDS)
             nodes = [node for node in nodes if node.id in answers]
             missed.update(errors)
             for target, error in errors.items():

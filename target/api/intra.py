@@ -97,8 +97,8 @@ class IntraApi:
             ("shares", "drop"): self._act,
             ("shares", "abort"): self._act,
             ("shares", "remove"): self._act,
-            ("shares", "pause"): self._act,
-            ("shares", "resume"): self._act,
+            ("shares", "pause"): self._change,
+            ("shares", "resume"): self._change,
             ("shares", "story"): self._story,
             ("shares", "ledger"): self._ledger,
             ("shares", "lease"): self._lease,
@@ -172,10 +172,13 @@ class IntraApi:
             "drop": self._downloads.drop,
             "abort": self._downloads.abort,
             "remove": self._downloads.remove,
-            "pause": self._downloads.pause,
-            "resume": self._downloads.resume,
         }
         await actions[action](share_id)
+
+    async def _change(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        _, share_id, action = path
+        change = self._downloads.pause if action == "pause" else self._downloads.resume
+        await change(share_id, int(body["change"]))
 
     async def _status(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         shares = await self._downloads.status(

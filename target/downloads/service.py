@@ -179,10 +179,13 @@ class Downloads:
         self._forget(share)
         self._on_ended(share_id)
 
-    async def pause(self, share_id: str) -> None:
-        """Let a share rest: running transfers are dropped, what is half there stays. Idempotent."""
+    async def pause(self, share_id: str, change: int) -> None:
+        """Let a share rest: running transfers are dropped, what is half there stays. Idempotent.
+
+        `change` numbers what the job was told to do; what comes after a later one is ignored.
+        """
         share = self._shares.get(share_id)
-        if share is None:
+        if share is None or not share.takes(change):
             return
         async with share.changing:
             if share.state not in (State.PREPARED, State.RUNNING) or share.is_ending:
@@ -192,10 +195,10 @@ class Downloads:
             await self._write(lambda connection: records.set_paused(connection, share, paused=True))
             self._story.say([share], "paused")
 
-    async def resume(self, share_id: str) -> None:
-        """Let a share that rests go on; one that was never started begins. Idempotent."""
+    async def resume(self, share_id: str, change: int) -> None:
+        """Let a share that rests go on; one that was never started begins. Idempotent; `change` as in `pause`."""
         share = self._shares.get(share_id)
-        if share is None:
+        if share is None or not share.takes(change):
             return
         async with share.changing:
             if share.state is State.PREPARED:

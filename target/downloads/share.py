@@ -68,6 +68,7 @@ class Share:
         self.budget: Budget | Lease | None = None
         self.fed_at = 0.0
         self.changing = asyncio.Lock()
+        self._change = 0
         self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)
 
         self.queued: list[int] = []
@@ -82,6 +83,16 @@ class Share:
         self.skipped = 0
         self.errors = 0
         self.bytes = 0
+
+    def takes(self, change: int) -> bool:
+        """Whether a change of the job with that number is not older than what was taken before; notes it if so.
+
+        A message may arrive long after its sender has given up, and after later ones; but over a connection to this
+        process, so that nothing of this has to outlive it.
+        """
+        is_late = change < self._change
+        self._change = max(change, self._change)
+        return not is_late
 
     def queued_in(self, lane: int) -> int:
         """How many of its tasks wait in a lane."""
