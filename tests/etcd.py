@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from tests.crash.processes import free_port
+from tests.networks import HERE, Host
 from tests.waiting import wait_for
 
 _HEARTBEAT_MS = 50
@@ -24,7 +25,10 @@ _DEMAND_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 
 class Etcd:
-    """`with Etcd(directory) as etcd`: members 0, 1, …; `options` go to each, `tls` is how the test speaks to them."""
+    """`with Etcd(directory) as etcd`: members 0, 1, …; `options` go to each, `tls` is how the test speaks to them.
+
+    All run on one `host`.
+    """
 
     def __init__(
         self,
@@ -33,8 +37,10 @@ class Etcd:
         members: int = 3,
         options: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
+        host: Host = HERE,
     ) -> None:
         self.directory = directory
+        self._host = host
         self._options = list(options)
         self._scheme = "http" if tls is None else "https"
         first = free_port()
@@ -45,7 +51,7 @@ class Etcd:
 
     @property
     def urls(self) -> list[str]:
-        return [f"{self._scheme}://127.0.0.1:{port}" for port in self._client_ports]
+        return [f"{self._scheme}://{self._host.address}:{port}" for port in self._client_ports]
 
     @property
     def meta_store(self) -> str:
@@ -72,7 +78,7 @@ class Etcd:
             process.wait()
 
     def start(self, member: int) -> None:
-        peers = [f"http://127.0.0.1:{port}" for port in self._peer_ports]
+        peers = [f"http://{self._host.address}:{port}" for port in self._peer_ports]
         arguments = {
             "name": f"m{member}",
             "data-dir": self.directory / f"m{member}",
@@ -89,7 +95,12 @@ class Etcd:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / f"m{member}.log").open("ab") as log:
             self._processes[member] = subprocess.Popen(
-                ["etcd", *(f"--{name}={value}" for name, value in arguments.items()), *self._options],
+                [
+                    *self._host.command,
+                    "etcd",
+                    *(f"--{name}={value}" for name, value in arguments.items()),
+                    *self._options,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ import msgpack
 
 from tests.cluster import Api
 from tests.crash.processes import free_port
+from tests.networks import HERE, Host
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +40,13 @@ class Nodes:
         meta_store: str = "",
         proxy_settings: dict[str, Any] | None = None,
         target_settings: dict[str, Any] | None = None,
+        place: Callable[[str], Host] = lambda node_id: HERE,
+        intra_url: Callable[[str], str] = lambda url: url,
     ) -> None:
+        """`place`: where a node runs, by its id; `intra_url`: how peers reach a node, by its URL."""
         self.directory = directory
+        self._place = place
+        self._intra_url = intra_url
         self._meta_store = meta_store or f"sqlite:{directory}/meta.db"
         self._mountpaths = mountpaths
         self._first_port = free_port()
@@ -55,6 +62,8 @@ class Nodes:
         self._apis: dict[str, Api] = {}
         self.proxy_ids = [f"p{number}" for number in range(1, proxies + 1)]
         self.target_ids = [f"t{number}" for number in range(1, targets + 1)]
+        self._hosts: dict[str, Host] = {}
+        self._intra_urls: dict[str, str] = {}
         self.urls: dict[str, str] = {}
         for node_id in (*self.proxy_ids, *self.target_ids):
             self._configure(node_id)
@@ -66,23 +75,28 @@ class Nodes:
 
     def _configure(self, node_id: str) -> None:
         port = self._first_port + len(self.urls)
-        url = self.urls[node_id] = f"http://127.0.0.1:{port}"
+        host = self._hosts[node_id] = self._place(node_id)
+        url = self.urls[node_id] = f"http://{host.address}:{port}"
+        self._intra_urls[node_id] = self._intra_url(url)
         data_dir = self.directory / node_id
         data_dir.mkdir(parents=True)
         fields: dict[str, Any] = {
             "id": node_id,
+            "host": host.address,
             "port": port,
             "public_url": url,
             "cluster_id": CLUSTER_ID,
             "data_dir": str(data_dir),
         }
+        if self._intra_urls[node_id] != url:
+            fields["intra_url"] = self._intra_urls[node_id]
         if node_id in self.proxy_ids:
             fields |= {"meta_store": self._meta_store, **self._proxy_settings}
         else:
             paths = [data_dir / f"mp{number}" for number in range(1, self._mountpaths + 1)]
             for path in paths:
                 path.mkdir()
-            proxies = [self.urls[proxy] for proxy in self.proxy_ids]
+            proxies = [self._intra_urls[proxy] for proxy in self.proxy_ids]
             fields |= {"mountpaths": [str(path) for path in paths], "proxies": proxies, **self._target_settings}
         # What JSON writes for texts, numbers and lists of texts is TOML, too.
         lines = [f"{name} = {json.dumps(value)}\n" for name, value in fields.items()]
@@ -126,7 +140,10 @@ class Nodes:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"HAUL_FAILPOINTS": failpoints} if failpoints else {})
         with (self.directory / f"{node_id}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", role, "--config", str(self.config_of(node_id))],
+                [
+                    *self._hosts[node_id].command,
+                    *(sys.executable, "-P", "-m", role, "--config", str(self.config_of(node_id))),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

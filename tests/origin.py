@@ -46,6 +46,8 @@ class Request:
     query: str
     head: bytes
     connection: int
+    client: str
+    """The address that it came from."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -87,11 +89,13 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self.closed = asyncio.Event()
         self.number = 0
+        self._client = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._origin.connections += 1
         self.number = self._origin.connections
+        self._client = str(transport.get_extra_info("peername", ("",))[0])
         self._origin.open_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -145,7 +149,7 @@ class Connection(asyncio.Protocol):
             head, self._buffer = self._buffer[: end + 2], self._buffer[end + 4 :]
             method, target, _ = head[: head.index(b"\r\n")].decode("latin-1").split(" ", 2)
             path, _, query = target.partition("?")
-            request = Request(method, path, query, head, self.number)
+            request = Request(method, path, query, head, self.number, self._client)
             reply = self._origin.reply_at_once(request)
             if reply is not None:
                 self.write(reply)

@@ -9,7 +9,7 @@ T = TypeVar("T")
 _PAUSE_SECONDS = 0.02
 
 
-def wait_for(condition: Callable[[], T], *, seconds: float = 30.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], *, seconds: float = 60.0, what: str = "the condition") -> T:
     """The first true value of `condition`; fails when the time is up."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()

@@ -91,8 +91,8 @@ def check_objects(processes: Processes, bucket: str, expected: Sequence[tuple[st
 
 
 @contextlib.contextmanager
-def pattern_origin(body: bytes) -> Iterator[Origin]:
+def pattern_origin(body: bytes, host: str = "127.0.0.1") -> Iterator[Origin]:
     """An origin whose objects below `/o/` are their own path followed by `body`."""
-    with Origin() as origin:
+    with Origin(host) as origin:
         origin.serve_pattern("/o/", lambda path: path.encode() + body)
         yield origin
