@@ -206,7 +206,7 @@ def test_lease_of_real_time_ends(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path / "meta.db") as store, aclosing(store.watch("")) as events:
             await anext(events)
-            await put(store, "a", b"", (await store.grant(0.05)).id)
+            await put(store, "a", b"", (await store.grant(1.0)).id)
             assert isinstance(await anext(events), PutEvent)
             assert told(await anext(events))[1:] == ("a", None)
 
