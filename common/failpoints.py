@@ -42,6 +42,7 @@ NAMES = frozenset(
         "journal.before_commit",
         "journal.after_commit",
         "leader.before_map_write",
+        "map.before_push",
         "leader.before_share",
     }
 )

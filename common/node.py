@@ -1,4 +1,4 @@
-"""Runs one node as a process: logging, the listening socket, the event loop, signals, and the order of its end.
+"""Runs one node as a process: the listening socket, the event loop, signals, and the order of its end.
 
 What the node is made of is left to `proxy.app` and `target.app`.
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import faulthandler
 import fcntl
-import logging
 import os
 import signal
 import socket
@@ -19,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import structlog
 import uvicorn
 import uvloop
 
 from common.errors import HaulError, InvalidRequest
+from common.logs import configure_logging
 from common.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from common.web import Application
 
@@ -45,24 +43,6 @@ class Node(Protocol):
 
     async def stop(self) -> None:
         """Bring everything down; requests have been drained."""
-
-
-def configure_logging() -> None:
-    """One JSON line per event on standard error; control characters are escaped by the JSON.
-
-    SIGUSR1 adds the stacks of all threads.
-    """
-    faulthandler.register(signal.SIGUSR1)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
 
 
 @contextlib.contextmanager

@@ -276,6 +276,7 @@ class Membership:
             result = await self._store.transaction(compares, (Put(MAP_KEY, msgpack.packb(changed.to_wire())),))
             if result.succeeded:
                 self._take(changed)
+                failpoints.hit("map.before_push")
                 self._scope.start("push cluster map", self._push(changed))
                 return
             if guard is not None:

@@ -216,11 +216,12 @@ class TargetNode:
         self._disks.start()
         self._budgets.start()
         self._scope.start("membership", self._stay_joined())
+        self._scope.start("shares", self._membership.look_after(self._downloads, self._copies))
         self._scope.start("rebalance", self._mover.run())
 
     async def _stay_joined(self) -> None:
         try:
-            await self._membership.run(self._downloads, self._copies)
+            await self._membership.run()
         except Fenced as error:
             self.ended.set_result(error)
 

@@ -69,32 +69,47 @@ class Membership:
     @property
     def may_work(self) -> bool:
         """Whether what this target holds is surely still its own, so that it may begin to fetch it."""
-        return self._is_checked and boottime() - self._heard_at < self._still_after_seconds
+        return self._is_checked and self._is_heard
 
-    async def run(self, downloads: Downloads, copies: Copies) -> None:
-        """Report for ever; a proxy that does not answer is followed by the next one. Raises Fenced: it must end."""
+    @property
+    def _is_heard(self) -> bool:
+        return boottime() - self._heard_at < self._still_after_seconds
+
+    async def run(self) -> None:
+        """Report for ever; a proxy that does not answer is followed by the next one. Raises Fenced: it must end.
+
+        Nothing here waits for a disk: a slow one must not look like a dead node.
+        """
         while True:
             try:
-                await self._turn(downloads, copies)
+                await self._turn()
             except Fenced:
                 raise
             except HaulError as error:
                 _log.warning("membership.not_reported", error=error.message)
             await asyncio.sleep(self._interval_seconds)
 
-    async def _turn(self, downloads: Downloads, copies: Copies) -> None:
+    async def _turn(self) -> None:
         if not self._store.mountpaths.view.placed:
             await self._stand_back()
             return
-        could_work = self.may_work
-        if not could_work:
+        if not self._is_heard:
             self._is_checked = False
+            self._silences += 1
         await self.report_once()
-        if not self._is_checked or boottime() - self._checked_at >= _CHECK_SECONDS:
-            await self._check(downloads, copies)
-        if not could_work:
-            downloads.wake()
-        await self._settle_undecided(downloads)
+        self._reported.set()
+
+    async def look_after(self, downloads: Downloads, copies: Copies) -> None:
+        """Ask, after reports and for ever, what of all that is held here is still its own, and what was decided."""
+        while True:
+            await self._reported.wait()
+            self._reported.clear()
+            try:
+                if not self._is_checked or boottime() - self._checked_at >= _CHECK_SECONDS:
+                    await self._check(downloads, copies)
+                await self._settle_undecided(downloads)
+            except HaulError as error:
+                _log.warning("membership.not_checked", error=error.message)
 
     async def report_once(self) -> None:
         """One report to one proxy; raises PeerError when no proxy answers, Fenced when this is not the node any more.
@@ -194,6 +209,7 @@ class Membership:
 
     async def _check(self, downloads: Downloads, copies: Copies) -> None:
         """Ask which of the shares and copies here are still wanted here, and let go of the others."""
+        silences = self._silences
         shares, kept = downloads.running(), await copies.kept()
         if shares or kept:
             body = {"target": self._node.id, "shares": shares, "copies": kept}
@@ -202,8 +218,12 @@ class Membership:
                 _log.warning("membership.shares_given_up", shares=answer["shares"])
             await downloads.give_up(answer["shares"])
             await copies.forget((share_id, holder) for share_id, holder in answer["copies"])
-        self._is_checked = True
+        if silences != self._silences:  # nobody has heard of this target since it asked: what it was told may be old
+            return
+        self._is_checked, was_checked = True, self._is_checked
         self._checked_at = boottime()
+        if not was_checked:
+            downloads.wake()
 
     async def _settle_undecided(self, downloads: Downloads) -> None:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""

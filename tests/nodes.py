@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,13 +135,17 @@ class Nodes:
             self._apis[proxy_id] = Api(self.urls[proxy_id])
         return self._apis[proxy_id]
 
-    def start(self, node_id: str, failpoints: str = "") -> subprocess.Popen[bytes]:
+    def start(
+        self, node_id: str, failpoints: str = "", *, under: Sequence[str] = (), log_to: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a node, perhaps `under` another command that becomes it, and with its log somewhere else."""
         role = "proxy" if node_id in self.proxy_ids else "target"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"HAUL_FAILPOINTS": failpoints} if failpoints else {})
-        with (self.directory / f"{node_id}.log").open("ab") as log:
+        with (log_to or self.directory / f"{node_id}.log").open("ab") as log:
             process = subprocess.Popen(
                 [
                     *self._hosts[node_id].command,
+                    *under,
                     *(sys.executable, "-P", "-m", role, "--config", str(self.config_of(node_id))),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from common.node import configure_logging
+from common.logs import configure_logging
 from target.carriers import carrier, nursery
 
 if __name__ == "__main__":

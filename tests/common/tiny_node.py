@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from common import node
+from common import logs, node
 from common.errors import HaulError
 from common.web import Receive, Scope, Send, answer, guarded
 
@@ -36,7 +36,7 @@ class TinyNode:
 
 
 def main() -> int:
-    node.configure_logging()
+    logs.configure_logging()
     try:
         with node.exclusive(Path(sys.argv[1])):
             listener = node.listen("127.0.0.1", int(sys.argv[2]))
