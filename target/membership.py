@@ -55,6 +55,8 @@ class Membership:
         self._checked_at = float("-inf")
         self._still_after_seconds = float("inf")
         self._is_checked = False
+        self._silences = 0
+        self._reported = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self.cluster_map = ClusterMap()
         self.changed = asyncio.Event()

@@ -91,11 +91,23 @@ def holds(nodes: Nodes, node_id: str, job: str) -> bool:
     return bool(answer["shares"] == [job])
 
 
+def keeps(nodes: Nodes, node_id: str, job: str, holder: str) -> bool:
+    """Whether a target keeps the copy of what another was given first of the job."""
+    answer = nodes.intra(node_id, "/intra/v1/shares/known", {"shares": [], "copies": [[job, holder]]})
+    return bool(msgpack.unpackb(answer.content)["copies"])
+
+
 @pytest.mark.parametrize("kind", ["range", "multi"])
 def test_two_targets_are_lost_one_after_the_other(kind: str, tmp_path: Path) -> None:
     with pattern_origin(BODY) as origin, Nodes(tmp_path, targets=4) as nodes:
         job = start_job(nodes, origin, kind, limits={"connections": 2})
         for victim, left in (("t2", {"t1", "t3", "t4"}), ("t4", {"t1", "t3"})):
+            if kind == "multi":
+                keepers = [target for target in left if target != victim]
+                wait_for(
+                    lambda victim=victim, keepers=keepers: any(keeps(nodes, one, job, victim) for one in keepers),
+                    what=f"a copy of the list of {victim}",
+                )
             before = progress(nodes, job)
             wait_for(lambda before=before: progress(nodes, job) > before, what="progress")
             nodes.kill(victim)
