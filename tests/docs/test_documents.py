@@ -49,3 +49,15 @@ def test_the_product_is_imported_from_this_repository() -> None:
     import common  # noqa: PLC0415 - the name is so general that another package might win
 
     assert Path(str(common.__file__)).parent.parent == ROOT
+
+
+def test_the_tests_that_the_failure_modes_name_exist() -> None:
+    text = (ROOT / "docs/failure-modes.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 50
+    for file, test in named:
+        assert re.search(rf"^ *def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (
+            f"{file}::{test}"
+        )
+    faults = {int(number) for number in re.findall(r"\bF(\d+)\b", text)}
+    assert faults >= {*range(1, 19), *range(58, 73), 55, 56}
