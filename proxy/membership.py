@@ -228,7 +228,11 @@ class Membership:
         node = self._map.get(node_id)
         for _ in range(_ATTEMPTS):
             item, remembered = await self._remembered(node_id)
-            at_end = replace(remembered, has_left=is_final, flags=node.flags if node is not None else remembered.flags)
+            at_end = replace(
+                remembered,
+                has_left=remembered.has_left or is_final,
+                flags=node.flags if node is not None else remembered.flags,
+            )
             if at_end == remembered:
                 return
             key = identities.PREFIX + node_id
