@@ -73,6 +73,8 @@ class Housekeeping:
         self._chores = (self._give_up_silent, self._let_leave, *chores)
         self._is_empty = is_empty
         self._told_half = False
+        self._told: dict[Chore, str] = {}
+        """What kept a chore from being done the last time: said once, though it is tried every second."""
 
     async def run(self) -> None:
         """Take turns while this proxy leads, for ever."""
@@ -88,7 +90,11 @@ class Housekeeping:
             try:
                 await chore(self._leadership.authority())
             except HaulError as error:
-                _log.warning("housekeeping.not_done", error=error.message)
+                if self._told.get(chore) != error.message:
+                    _log.warning("housekeeping.not_done", error=error.message)
+                self._told[chore] = error.message
+            else:
+                self._told.pop(chore, None)
 
     async def _give_up_silent(self, authority: Authority) -> None:
         try:

@@ -74,7 +74,6 @@ class Reassigning:
             try:
                 await self._look_after(record, authority)
             except HaulError as error:
-                _log.warning("reassigning.not_done", job=record.id, error=error.message)
                 failure = failure or error
         if failure is not None:
             raise failure
