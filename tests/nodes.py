@@ -203,7 +203,8 @@ class Nodes:
         return dict(response.json())
 
     def leader(self, proxy_id: str = "p1") -> str:
-        return str(self.smap(proxy_id)["proxy_si"]["daemon_id"])
+        """The leader as a proxy knows it; empty while it knows none."""
+        return str((self.smap(proxy_id)["proxy_si"] or {}).get("daemon_id", ""))
 
     def intra(self, node_id: str, path: str, body: object = None) -> httpx.Response:
         """What one node asks of another."""

@@ -13,7 +13,9 @@ import msgpack
 import pytest
 from xxhash import xxh64_hexdigest
 
+from common.shares import ShareStatus
 from tests.crash.processes import pattern_origin
+from tests.faults import Drip
 from tests.messages import Postman
 from tests.nodes import Nodes
 from tests.origin import Origin
@@ -58,6 +60,11 @@ class Running:
 
     def status(self, job: str) -> dict[str, Any]:
         return dict(self.ask("GET", "/v1/download", {"id": job, "only_active_tasks": True}).json())
+
+    def fetches(self, target: str, job: str) -> bool:
+        """Whether a target, asked by the test itself, is at work on a job."""
+        answer = self.nodes.intra(target, "/intra/v1/shares/status", {"ids": [job]})
+        return any(ShareStatus.from_wire(share).current_tasks for share in msgpack.unpackb(answer.content)["shares"])
 
     def finished(self, job: str) -> dict[str, Any]:
         wait_for(lambda: not self.status(job)["finished_time"].startswith("1970"), seconds=120, what=f"end of {job}")
@@ -108,17 +115,21 @@ def test_every_object_is_counted_once(kind: str, running: Running) -> None:
 
 
 def test_a_job_is_paused_or_runs_as_it_was_told_last(running: Running) -> None:
-    job = running.download("b", OBJECTS, limits={"connections": 1})
+    running.origin.everywhere = Drip(piece_bytes=100, interval_seconds=0.01)
+    job, targets = running.download("b", OBJECTS, limits={"connections": 1}), running.nodes.target_ids
     for round_number in range(ROUNDS):
-        running.ask("POST", "/v1/download/pause", {"id": job})
-        running.ask("POST", "/v1/download/resume", {"id": job})
-        if round_number % 2:
-            running.ask("POST", "/v1/download/pause", {"id": job})
-            running.postman.finish()
-            wait_for(lambda: not running.status(job).get("current_tasks"), what="the job rests")
-            before = running.status(job)
-            assert before["paused"]
+        orders = ["pause", "resume", "pause", "resume", "pause"][: 4 + round_number % 2]
+        for order in orders:
+            running.ask("POST", f"/v1/download/{order}", {"id": job})
+        running.postman.finish()
+        if orders[-1] == "pause":
+            wait_for(lambda: not any(running.fetches(one, job) for one in targets), what="the job rests")
+            assert running.status(job)["paused"]
             running.ask("POST", "/v1/download/resume", {"id": job})
+        else:
+            for one in targets:
+                wait_for(lambda one=one: running.fetches(one, job), what=f"{one} goes on")
+    running.origin.everywhere = None
     running.check_complete(job, "b", OBJECTS)
     assert max(running.origin.counts().values()) <= 1 + 2 * ROUNDS
 
@@ -137,13 +148,10 @@ def test_what_was_aborted_and_removed_stays_so(running: Running) -> None:
 
 
 def holders(nodes: Nodes, job: str) -> list[str]:
-    return [
-        target
-        for target in nodes.target_ids
-        if msgpack.unpackb(nodes.intra(target, "/intra/v1/shares/known", {"shares": [job], "copies": []}).content)[
-            "shares"
-        ]
-    ]
+    """The targets that have something of a job."""
+    asked = {"shares": [job], "copies": []}
+    answers = {one: nodes.intra(one, "/intra/v1/shares/known", asked) for one in nodes.target_ids}
+    return [one for one, answer in answers.items() if msgpack.unpackb(answer.content)["shares"]]
 
 
 def test_buckets_are_there_or_not_as_was_asked_last(running: Running) -> None:
