@@ -80,16 +80,21 @@ class Running:
         if way in {"both", "in"}:
             self.cut_all(others, [node])
 
-    def check_answers(self, cut_off: str, well: str) -> None:
-        """A proxy without the store refuses what is new and tells the rest from memory; the other one does all."""
-        api, new = self.nodes.api_of(cut_off), {"type": "single", "link": self.origin.url("/o/new"), "object_name": "x"}
-        refused = api.call("POST", "/v1/download", {"bucket": {"name": "c"}, **new})
+    def new_job(self, proxy: str) -> dict[str, Any]:
+        return {"type": "single", "link": self.origin.url(f"/o/{proxy}"), "object_name": "x", "bucket": {"name": proxy}}
+
+    def check_refuses(self, proxy: str) -> None:
+        """A proxy without the store refuses what is new, and tells the rest from memory."""
+        api = self.nodes.api_of(proxy)
+        refused = api.call("POST", "/v1/download", self.new_job(proxy))
         assert refused.status_code == 503, refused.text
         assert int(refused.headers["retry-after"]) > 0
         assert api.call("GET", "/v1/download").status_code == 200
-        assert self.status(cut_off)["total"] == OBJECTS
-        api = self.nodes.api_of(well)
-        assert api.finished(api.download(**new, bucket={"name": "d"}))["finished_cnt"] == 1
+        assert self.status(proxy)["total"] == OBJECTS
+
+    def check_accepts(self, proxy: str) -> None:
+        api = self.nodes.api_of(proxy)
+        assert api.finished(api.download(**self.new_job(proxy)))["finished_cnt"] == 1
 
     def check_complete(self, proxy: str = "p1") -> None:
         """Every object is there once, right, and counted once."""
@@ -227,9 +232,10 @@ def test_a_leader_that_is_cut_off_from_the_store_does_nothing_afterwards(way: st
         nodes.kill("t2")
         wait_for(lambda: nodes.members(new) == {"t1", "t3"}, what="t2 given up")
         wait_for(lambda: "t2 is lost" in running.story(new), what="its part is assigned again")
-        running.check_answers(old, new)
+        running.check_refuses(old)
         assert running.is_stale("t2", old), "it does not know who has the part of t2, and says so"
         running.release(200)
+        running.check_accepts(new)
         wait_for(lambda: running.status(new)["finished_cnt"] == OBJECTS, what="the job's end")
         for event in ("housekeeping.node_given_up", "job.reassigned"):
             assert (event in nodes.log_of(old), event in nodes.log_of(new)) == (False, True)
@@ -249,9 +255,10 @@ def test_a_proxy_that_is_cut_off_from_the_store_says_so_and_the_others_work(tmp_
         wait_for(lambda: running.status(other)["finished_cnt"] == OBJECTS - 40, what="both know the job")
         running.isolate(other, "both", "etcd")
         wait_for(lambda: other not in nodes.smap(leader)["pmap"], what="it has left the map")
-        running.check_answers(other, leader)
+        running.check_refuses(other)
         assert nodes.members(leader) == {"t1", "t2", "t3"}
         running.release(40)
+        running.check_accepts(leader)
         running.check_complete(leader)
         running.network.heal()
         wait_for(lambda: other in nodes.smap(leader)["pmap"], what="it is a member again")
