@@ -23,11 +23,13 @@ from common.metastore.embedded import EmbeddedStore
 from common.metastore.etcd.address import member_urls, read_password, tls_context
 from common.metastore.etcd.login import Credentials
 from common.metastore.etcd.store import EtcdStore
+from common.metrics import Exposition
 from common.nodeclient import NodeClient
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
 from proxy.api import downloads as download_api
 from proxy.api import members as member_api
+from proxy.api import metrics as metrics_api
 from proxy.api.answers import ErrorResponse, collapse, unmatched
 from proxy.api.intra import PREFIX as INTRA_PREFIX
 from proxy.api.intra import IntraApi
@@ -157,6 +159,8 @@ class ProxyNode:
         )
         api.include_router(cluster_api.router(routes))
         api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))
+        figures = metrics_api.ProxyMetrics(self._membership, self._leadership, self._jobs)
+        api.include_router(metrics_api.router(Exposition(PROXY, self._config.id, figures.measure)))
 
         async def on_error(_: Request, error: Exception) -> Response:
             known = error if isinstance(error, HaulError) else HaulError(f"internal error ({type(error).__name__})")

@@ -16,11 +16,14 @@ from common.epochs import EpochGate
 from common.errors import Fenced, HaulError, InvalidRequest
 from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
+from common.metrics import PATH as METRICS_PATH
+from common.metrics import Exposition
 from common.names import Bucket
 from common.nodeclient import NodeClient
 from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi, Parts
+from target.api.metrics import Measured, MetricsApi, TargetMetrics
 from target.api.node import NodeApi
 from target.api.objects import ObjectsApi
 from target.api.rebalance import PREFIX as REBALANCE_PREFIX
@@ -135,15 +138,17 @@ class TargetNode:
                 disks=self._disks,
             )
         )
+        self._tally = Tally()
         neighbours = self._build_rebalance(config)
         self._objects = ObjectsApi(self._store, self._name, neighbours)
         self._node_api = NodeApi(config.id, self._membership, self._store, self._disks)
+        self._metrics = self._build_metrics(config, resilver)
         self.application = web.guarded(self._dispatch, self._name)
         self.http_protocol = fast_reads(self._objects.read_small)
 
     def _build_downloads(self, config: TargetConfig, nursery: Nursery, story: Story, budgets: Budgets) -> Downloads:
-        scheduler = Scheduler(0, _host_settings(config), story.tell)
-        recorder = Recorder(self._journal)
+        scheduler = self._scheduler = Scheduler(0, _host_settings(config), story.tell)
+        recorder = self._recorder = Recorder(self._journal)
         settings = LaneSettings(
             config.max_transfers_per_lane,
             retry=RetryPolicy(attempts=config.retry_attempts),
@@ -171,7 +176,7 @@ class TargetNode:
 
     def _build_rebalance(self, config: TargetConfig) -> Neighbours:
         """Moving objects to their owners, and what must be known of others meanwhile."""
-        locks, deletions, tally = NameLocks(), Deletions(), Tally()
+        locks, deletions, tally = NameLocks(), Deletions(), self._tally
         store, membership, downloads = self._store, self._membership, self._downloads
         streams, rate = config.rebalance_streams, config.rebalance_bytes_per_second
         pace = Pace(streams, rate, lambda: bool(downloads.running()))
@@ -183,6 +188,22 @@ class TargetNode:
         receiver = Receiver(store, membership, locks, deletions, tally)
         self._rebalance_api = RebalanceApi(receiver, sender, neighbours, self._mover)
         return neighbours
+
+    def _build_metrics(self, config: TargetConfig, resilver: Resilver) -> MetricsApi:
+        figures = TargetMetrics(
+            Measured(
+                membership=self._membership,
+                mountpaths=self._mountpaths,
+                health=self._health,
+                downloads=self._downloads,
+                scheduler=self._scheduler,
+                recorder=self._recorder,
+                tally=self._tally,
+                resilver=resilver,
+                epochs=self._epochs,
+            )
+        )
+        return MetricsApi(Exposition(TARGET, config.id, figures.measure))
 
     def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
         return self._store.head(bucket, name, bucket_id)[0]
@@ -245,6 +266,8 @@ class TargetNode:
             await self._intra(scope, receive, send)
         elif path.startswith(("/v1/health", "/v1/daemon")):
             await self._node_api(scope, receive, send)
+        elif path == METRICS_PATH:
+            await self._metrics(scope, receive, send)
         else:
             host, port = scope.get("client") or ("", 0)
             raise InvalidRequest(f"invalid request URI: '{scope['method']} {path}' from {host}:{port}")

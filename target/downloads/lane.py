@@ -285,7 +285,6 @@ class Lane:
             task = self._orders.committing.pop(failure.id)
         else:
             self._scheduler.failed(task, clock.monotonic(), failure)
-        task.moved_bytes = 0
         if failure.fault == DISK:
             self._settings.disk_failed(self._number)
         if failure.got_further:

@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from common import clock
 from common.errors import HaulError
+from target.carriers.messages import FAILED, SKIPPED
 from target.downloads import journal as records
 from target.downloads.journal import Journal
 from target.downloads.share import Share, State
 from target.downloads.task import Result
 
 _log = structlog.get_logger("target.recorder")
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has ended at this target since it started, in all jobs; `downloaded_bytes` of what was not there before."""
+
+    downloaded: int = 0
+    skipped: int = 0
+    failed: int = 0
+    downloaded_bytes: int = 0
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Count what has become durable; one thread at a time."""
+        outcomes = [result.outcome for result in results]
+        skipped, failed = outcomes.count(SKIPPED), outcomes.count(FAILED)
+        self.skipped += skipped
+        self.failed += failed
+        self.downloaded += len(outcomes) - skipped - failed
+        self.downloaded_bytes += sum(result.downloaded for result in results if result.outcome not in (SKIPPED, FAILED))
 
 
 class Recorder:
@@ -28,6 +49,7 @@ class Recorder:
         self._journal = journal
         self._on_ended: Callable[[Share], None]
         self._lock = threading.Lock()
+        self.totals = Totals()
 
     def start(self, on_ended: Callable[[Share], None]) -> None:
         """Tell `on_ended` of every share that has ended, on the journal's thread."""
@@ -52,6 +74,7 @@ class Recorder:
         if error is not None:
             _log.error("results.not_recorded", count=len(results), error=error.message)
             return
+        self.totals.add(results)
         shares = set()
         for result in results:
             share = result.task.share

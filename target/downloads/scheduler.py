@@ -72,6 +72,16 @@ class Scheduler:
         self._freed: list[set[Host | Room]] = [set() for _ in range(lanes)]
         self._order = count()
         self._usable: Mapping[int, int] = {}
+        self.retries = 0
+        """How many tasks were queued again since the start."""
+        self.received_bytes = 0
+        """How much has come from all origins since the start."""
+
+    @property
+    def active_connections(self) -> int:
+        """How many connections tasks hold, of all origins together."""
+        with self._lock:
+            return sum(host.active for host in self._hosts.values())
 
     @property
     def known_hosts(self) -> int:
@@ -204,6 +214,7 @@ class Scheduler:
         """So many bytes have come from each origin; `is_long`: of transfers that are still running."""
         with self._lock:
             for origin, size_bytes in sizes.items():
+                self.received_bytes += size_bytes
                 self._host(origin).moved(now, size_bytes, is_long=is_long)
 
     def lend(self, task: Task, wanted: int, now: float) -> int:
@@ -244,8 +255,10 @@ class Scheduler:
 
         Returns the lane that it waits in.
         """
+        task.moved_bytes = 0
         with self._lock:
             if not task.share.is_stopped:
+                self.retries += 1
                 due = now + max(delay_seconds, self._host(task.origin).retry_wait_seconds(now))
                 self._place(task)
                 self._count(task, 1)

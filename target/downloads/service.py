@@ -86,7 +86,11 @@ class Downloads:
 
     def unended_jobs(self) -> set[str]:
         """The jobs that may go on with what is half there."""
-        return {share.spec.id for share in self._shares.values() if not share.has_ended}
+        return {share.spec.id for share in self.unended()}
+
+    def unended(self) -> list[Share]:
+        """The shares of which something is still to do, or may be."""
+        return [share for share in self._shares.values() if not share.has_ended]
 
     def wake(self) -> None:
         """What held the lanes back may be over."""
@@ -102,7 +106,7 @@ class Downloads:
 
     def plans(self) -> set[tuple[str, ...]]:
         """Over which targets the shares were planned that have not ended, by id."""
-        return {share.plan for share in self._shares.values() if not share.has_ended}
+        return {share.plan for share in self.unended()}
 
     async def accept(self, spec: JobSpec, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
         """Record one batch of a share durably; again is harmless. Raises InvalidName, InvalidRequest, DiskError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(slots=True)
@@ -33,11 +33,21 @@ class Figures:
         return asdict(self)
 
 
+class Moved(NamedTuple):
+    """What has gone out and come in."""
+
+    out_objects: int = 0
+    out_bytes: int = 0
+    in_objects: int = 0
+    in_bytes: int = 0
+
+
 class Tally:
     """The figures of the latest rebalance; each new placement begins anew."""
 
     def __init__(self) -> None:
         self.figures = Figures()
+        self._before = Moved()
 
     def __repr__(self) -> str:
         return f"<Tally {self.figures}>"
@@ -45,5 +55,16 @@ class Tally:
     def begin(self, placement_version: int, now_ns: int) -> Figures:
         """The figures of that placement."""
         if self.figures.placement_version != placement_version:
+            self._before = self.totals()
             self.figures = Figures(placement_version, now_ns)
         return self.figures
+
+    def totals(self) -> Moved:
+        """What has been moved in all rebalances since the start."""
+        now, before = self.figures, self._before
+        return Moved(
+            before.out_objects + now.out_objects,
+            before.out_bytes + now.out_bytes,
+            before.in_objects + now.in_objects,
+            before.in_bytes + now.in_bytes,
+        )

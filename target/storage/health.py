@@ -15,7 +15,7 @@ import structlog
 
 from common import clock
 from common.errors import DiskError, NoSpace
-from target.storage.mountpath import Mountpath
+from target.storage.mountpath import Mountpath, Space
 from target.storage.mountpaths import Mountpaths, Slot
 from target.storage.watermarks import Watermarks
 
@@ -88,6 +88,7 @@ class Health:
         self._settings = settings
         self._suspicions: dict[int, Suspicion] = {}
         self._probes: dict[int, _Probe] = {}
+        self._spaces: dict[int, Space] = {}
         self._errors: deque[int] = deque()
         self._failed: Failed
         self._wanted = threading.Event()
@@ -117,6 +118,13 @@ class Health:
         for _ in range(self._settings.errors):
             self.noticed(number)
 
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """How the disks in use were filled at the last look, by path; any thread."""
+        spaces = self._spaces.copy()
+        readable = self._mountpaths.view.readable
+        return {slot.mountpath.path: spaces[slot.number] for slot in readable if slot.number in spaces}
+
     def _run(self) -> None:
         while not self._stopping:
             self._wanted.wait(_WATCH_SECONDS)
@@ -125,7 +133,7 @@ class Health:
 
     def _look(self, now: float) -> None:
         slots = {slot.number: slot for slot in self._mountpaths.view.readable}
-        for known in (self._suspicions, self._probes):
+        for known in (self._suspicions, self._probes, self._spaces):
             for number in known.keys() - slots.keys():
                 del known[number]
         while self._errors:
@@ -142,7 +150,7 @@ class Health:
         """What is wrong with a disk, as far as it is known by now."""
         try:
             slot.mountpath.check()
-            self._measure(slot.mountpath)
+            self._spaces[number] = self._measure(slot.mountpath)
         except DiskError as error:
             return error.message
         probe = self._probes.get(number)
@@ -160,13 +168,15 @@ class Health:
         del self._probes[number]
         return probe.outcome
 
-    def _measure(self, mountpath: Mountpath) -> None:
+    def _measure(self, mountpath: Mountpath) -> Space:
         """Let a disk take nothing new while it is full."""
-        used, was_full = mountpath.used_percent(), bool(mountpath.refusal)
+        space, was_full = mountpath.space(), bool(mountpath.refusal)
+        used = space.used_percent
         is_full = self._watermarks.is_full(used, was_full=was_full)
         mountpath.refusal = self._watermarks.refusal(used) if is_full else ""
         if is_full != was_full:
             _log.warning("mountpath.full" if is_full else "mountpath.has_room", mountpath=mountpath.id, used=used)
+        return space
 
     def _suspicion(self, number: int, now: float) -> Suspicion:
         return self._suspicions.setdefault(number, Suspicion(self._settings, now))

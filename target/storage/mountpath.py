@@ -51,10 +51,14 @@ class Durability(Enum):
 
 
 class Space(NamedTuple):
-    """Bytes of a file system, as far as unprivileged users may have them."""
+    """Bytes of a file system, as far as unprivileged users may have them.
 
-    total_bytes: int
-    free_bytes: int
+    `used_percent`: of the bytes or inodes that they may have, whichever is more.
+    """
+
+    total_bytes: int = 0
+    free_bytes: int = 0
+    used_percent: float = 0.0
 
 
 class Mountpath:
@@ -243,15 +247,7 @@ class Mountpath:
         return self.durability is Durability.POWER_LOSS and not self.in_memory
 
     def space(self) -> Space:
-        """Size and free bytes of the file system; raises DiskError."""
-        try:
-            status = os.fstatvfs(self.root)
-        except OSError as error:
-            raise self.error(error) from None
-        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
-
-    def used_percent(self) -> float:
-        """How much is used of the bytes or inodes that users may have, whichever is more; raises DiskError."""
+        """How the file system is filled; raises DiskError."""
         try:
             status = os.fstatvfs(self.root)
         except OSError as error:
@@ -263,7 +259,7 @@ class Mountpath:
         ):
             usable = total - free + available
             used.append(100.0 * (total - free) / usable if total and usable else 0.0)
-        return max(used)
+        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize, max(used))
 
     def new_work_name(self) -> str:
         """A name for a work file that no other has while this process lives."""

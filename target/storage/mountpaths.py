@@ -189,7 +189,7 @@ class Mountpaths:
         """Every mountpath with its state and space, for operators and proxies."""
         described: list[dict[str, object]] = []
         for path, state in self.states().items():
-            slot, error, space = self._slots.get(path), self.reasons.get(path, ""), Space(0, 0)
+            slot, error, space = self._slots.get(path), self.reasons.get(path, ""), Space()
             if slot is not None:
                 error = error or slot.mountpath.refusal
                 try:

@@ -65,6 +65,8 @@ class Resilver:
         self._bytes_per_second = bytes_per_second
         self._stopping = threading.Event()
         self._free_at = 0.0
+        self.moved = self.moved_bytes = 0
+        """In all runs since the start."""
 
     def stop(self) -> None:
         """End the pass under way soon; none follows. Any thread."""
@@ -179,8 +181,11 @@ class Resilver:
         with self._store.removing_moved(), source.committer.held():
             for move in arrived:
                 reader.remove_same(directory, move.found.path, move.found)
+        size_bytes = sum(move.found.size for move in arrived)
         figures.moved += len(arrived)
-        figures.moved_bytes += sum(move.found.size for move in arrived)
+        figures.moved_bytes += size_bytes
+        self.moved += len(arrived)
+        self.moved_bytes += size_bytes
 
     def _pace(self, size_bytes: int) -> None:
         """Wait as long as the limit wants for so many bytes."""

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from common.metrics import PATH
 from common.settings import load_settings
 from deploy.compose.cluster import service_of, volumes_of
 from proxy.config import ProxyConfig
 from target.config import TargetConfig
+from tests.metrics.scraping import documented
 
 ROOT = Path(__file__).parents[2]
 _VARIABLE = re.compile(r"\$\{(\w+):-((?:[^${}]|\$\{[^}]*\})*)\}")
@@ -82,10 +84,28 @@ def test_ports_are_published_where_clients_are_told_to_go() -> None:
         assert url == f"http://${{HAUL_PUBLIC_HOST:-localhost}}:{port[1]}"
 
 
+def test_the_dashboard_asks_for_figures_that_nodes_have() -> None:
+    """Those that are documented; `tests/metrics` compares the documentation with what nodes answer."""
+    known = {family.name: family.labels for family in documented("Every node", "A proxy", "A target")}
+    dashboard = json.loads((ROOT / "deploy/monitoring/grafana/dashboards/haul.json").read_text(encoding="utf-8"))
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    wanted = {name for target in targets for name in re.findall(r"haul_\w+", target["expr"])}
+    assert {"haul_proxy_leading", "haul_cluster_nodes", "haul_target_objects_total"} <= wanted <= set(known)
+    by_prometheus = {"job", "instance"}
+    for target in targets:
+        given = by_prometheus.union(*(known[name] for name in re.findall(r"haul_\w+", target["expr"])))
+        assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= given, target
+        for name, selected in re.findall(r"(haul_\w+){(\w+)[!=]", target["expr"]):
+            assert selected in known[name] | by_prometheus, target
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len({str(panel["gridPos"]) for panel in panels}) == len(panels)
+
+
 def test_monitoring_asks_for_aliases_that_exist_and_the_dashboard_for_what_is_asked() -> None:
     aliases = {kind["networks"]["default"]["aliases"][0] for kind in KINDS.values() if "networks" in kind}
     scrapes = {each["job_name"]: each for each in read("deploy/monitoring/prometheus.yml")["scrape_configs"]}
     assert {scrape["dns_sd_configs"][0]["names"][0] for scrape in scrapes.values()} == aliases
+    assert all(scrape.get("metrics_path", PATH) == PATH for scrape in scrapes.values())
     dashboard = json.loads((ROOT / "deploy/monitoring/grafana/dashboards/haul.json").read_text(encoding="utf-8"))
     source = read("deploy/monitoring/grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["uid"]
     for panel in dashboard["panels"]:
