@@ -236,7 +236,9 @@ def _add_missing_columns(connection: sqlite3.Connection) -> None:
 
 
 def _load(connection: sqlite3.Connection) -> list[Share]:
+    """All shares; what belongs to none is removed, because one stray row must not keep a target from its work."""
     shares: dict[int, Share] = {}
+    orphans: set[int] = set()
     rooms: dict[str, Room] = {}
     rows = connection.execute("SELECT number, spec, state, sealed, started_ns, finished_ns FROM shares ORDER BY number")
     for number, spec, state, sealed, started_ns, finished_ns in rows:
@@ -247,11 +249,20 @@ def _load(connection: sqlite3.Connection) -> list[Share]:
         shares[number] = share
     counts = connection.execute("SELECT share, outcome, count(*), sum(downloaded) FROM results GROUP BY share, outcome")
     for number, outcome, tasks, size_bytes in counts:
-        count_result(shares[number], outcome, tasks, size_bytes)
+        if number in shares:
+            count_result(shares[number], outcome, tasks, size_bytes)
+        else:
+            orphans.add(number)
     for share in shares.values():
         share.scheduled = share.finished + share.errors
     for number, next_seq in connection.execute("SELECT share, max(seq) + 1 FROM batches GROUP BY share"):
-        shares[number].next_batch = next_seq
+        if number in shares:
+            shares[number].next_batch = next_seq
+        else:
+            orphans.add(number)
+    for number in orphans:
+        _log.warning("journal.orphans_removed", share=number)
+        remove_share(connection, number)
     return list(shares.values())
 
 
@@ -275,13 +286,16 @@ def add_share(connection: sqlite3.Connection, spec: JobSpec, started_ns: int) ->
     return number
 
 
-def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> None:
-    """Record one numbered batch of tasks; again is harmless. The last one seals the share."""
+def add_batch(connection: sqlite3.Connection, number: int, seq: int, tasks: Sequence[TaskSpec], *, last: bool) -> bool:
+    """Record one numbered batch of tasks; again is harmless. The last one seals the share. False: no such share."""
+    if connection.execute("SELECT 1 FROM shares WHERE number = ?", (number,)).fetchone() is None:
+        return False
     if tasks:
         row = (number, seq, len(tasks), pack_tasks(tasks))
         connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
     if last:
         connection.execute("UPDATE shares SET sealed = 1 WHERE number = ?", (number,))
+    return True
 
 
 def read_batch(connection: sqlite3.Connection, number: int, seq: int) -> list[TaskSpec]:
@@ -290,15 +304,19 @@ def read_batch(connection: sqlite3.Connection, number: int, seq: int) -> list[Ta
     return [] if row is None else unpack_tasks(row[0])
 
 
-def set_state(connection: sqlite3.Connection, share: Share, state: State, finished_ns: int = 0) -> None:
-    """Record a share's state; one that has ended forgets its secrets."""
-    connection.execute(
-        "UPDATE shares SET state = ?, finished_ns = ? WHERE number = ?", (state.value, finished_ns, share.number)
+def set_state(connection: sqlite3.Connection, share: Share, state: State, finished_ns: int = 0) -> bool:
+    """Record a share's state; one that ends forgets its secrets. False: it has ended before, and stays as it is."""
+    changed = connection.execute(
+        "UPDATE shares SET state = ?, finished_ns = ? WHERE number = ? AND finished_ns = 0",
+        (state.value, finished_ns, share.number),
     )
+    if not changed.rowcount:
+        return False
     if finished_ns:
         spec = share.spec.without_secrets()
         connection.execute("UPDATE shares SET spec = ? WHERE number = ?", (spec.pack(), share.number))
         _cut_secrets(connection, share.number)
+    return True
 
 
 def set_paused(connection: sqlite3.Connection, share: Share, *, paused: bool) -> None:

@@ -86,9 +86,11 @@ class Recorder:
     def _end(self, share: Share) -> None:
         finished_ns = clock.unix_ns()
 
-        def ended(_: object, error: HaulError | None) -> None:
+        def ended(is_first: bool | None, error: HaulError | None) -> None:
             if error is not None:
                 _log.error("share.end_not_recorded", job=share.id, error=error.message)
+                return
+            if not is_first:  # it was aborted at the same time
                 return
             share.state = State.FINISHED
             share.finished_ns = finished_ns

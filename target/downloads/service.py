@@ -115,6 +115,8 @@ class Downloads:
         if spec.template:
             Expansion(spec, self._target_id)
         share = self._shares.get(spec.share_id)
+        if share is None and seq > 0:
+            raise InvalidRequest(f"share {spec.share_id}: batch {seq} is of a share that is not here, or was dropped")
         if share is None:
             started_ns = clock.unix_ns()
             number = await self._write(lambda connection: records.add_share(connection, spec, started_ns))
@@ -131,7 +133,8 @@ class Downloads:
         if seq != share.next_batch:
             raise InvalidRequest(f"share {spec.share_id}: batch {seq} came before batch {share.next_batch}")
         number = share.number
-        await self._write(lambda connection: records.add_batch(connection, number, seq, tasks, last=last))
+        if not await self._write(lambda connection: records.add_batch(connection, number, seq, tasks, last=last)):
+            raise InvalidRequest(f"share {spec.share_id} was dropped while batch {seq} came")
         share.next_batch = seq + (1 if tasks else 0)
         share.sealed = share.sealed or last
 
@@ -168,18 +171,25 @@ class Downloads:
             await self.remove(share_id)
 
     async def abort(self, share_id: str) -> None:
-        """Stop a share for good: running transfers are dropped, what is committed stays. Idempotent."""
+        """Stop a share for good: running transfers are dropped, what is committed stays. Raises DiskError.
+
+        Again is harmless, and returns when the end is durable: who has heard of it never asks for it again.
+        """
         share = self._shares.get(share_id)
-        if share is None or share.has_ended:
+        if share is None or share.state is State.FINISHED:
             return
         share.state = State.ABORTED
         async with share.changing:
+            if share.finished_ns:
+                return
             await self._lanes.still(share)
-        finished_ns = clock.unix_ns()
-        await self._write(
-            lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
-        )
-        share.finished_ns = finished_ns
+            finished_ns = clock.unix_ns()
+            is_first = await self._write(
+                lambda connection: records.set_state(connection, share, State.ABORTED, finished_ns), forgets=True
+            )
+            if not is_first:  # its last task ended at the same time
+                return
+            share.finished_ns = finished_ns
         self._forget(share)
         self._on_ended(share_id)
 
@@ -220,10 +230,17 @@ class Downloads:
         share = self._shares.get(share_id)
         if share is None:
             return
+        if share.state is State.ABORTED:
+            await self.abort(share_id)  # perhaps not all of it has come to rest yet
         if share.state in (State.RUNNING, State.PAUSED):
             raise InvalidRequest(f'job "{share_id}" is still running')
-        await self._write(lambda connection: records.remove_share(connection, share.number), forgets=True)
+        # Out of reach before it is gone: whatever comes for it from now on finds nothing that it could begin or add to.
         self._shares.pop(share_id, None)
+        try:
+            await self._write(lambda connection: records.remove_share(connection, share.number), forgets=True)
+        except HaulError:
+            self._shares.setdefault(share_id, share)
+            raise
 
     async def status(self, share_ids: Iterable[str], *, tasks: bool, limit: int, after: int) -> list[ShareStatus]:
         """Figures of the known ones among `share_ids`; with `tasks`, up to `limit` ended tasks behind a position."""

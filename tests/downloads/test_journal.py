@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -127,6 +128,35 @@ def test_removed_share_leaves_nothing(journal: Journal, path: Path) -> None:
     journal.call(lambda connection: records.remove_share(connection, share.number))
     for table in ("shares", "batches", "results"):
         assert journal.call(lambda c, table=table: c.execute(f"SELECT count(*) FROM {table}").fetchone()) == (0,)
+
+
+def test_a_batch_of_a_share_that_is_gone_is_not_recorded(journal: Journal) -> None:
+    share = add(journal)
+    journal.call(lambda connection: records.remove_share(connection, share.number))
+    assert not journal.call(lambda connection: records.add_batch(connection, share.number, 1, TASKS, last=True))
+    assert journal.call(lambda connection: connection.execute("SELECT count(*) FROM batches").fetchone()) == (0,)
+
+
+def test_what_belongs_to_no_share_does_not_keep_a_target_from_its_start(journal: Journal, path: Path) -> None:
+    share = add(journal)
+    journal.call(lambda connection: connection.execute("INSERT INTO batches VALUES (?, 1, 1, x'00')", (77,)))
+    stray = result(Share(78, SPEC, state=State.RUNNING, started_ns=5), 0, FINISHED)
+    journal.call(lambda connection: records.add_results(connection, [stray]))
+    journal.stop()
+    assert [found.number for found in reopened(path)] == [share.number]
+    connection = sqlite3.connect(path)
+    for table in ("batches", "results"):
+        assert connection.execute(f"SELECT count(*) FROM {table} WHERE share > 76").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_share_ends_once(journal: Journal, path: Path) -> None:
+    share = add(journal)
+    ends = [State.ABORTED, State.FINISHED]
+    first = [journal.call(lambda c, state=state: records.set_state(c, share, state, 99)) for state in ends]
+    assert first == [True, False]
+    journal.stop()
+    assert [found.state for found in reopened(path)] == [State.ABORTED]
 
 
 def test_a_failing_piece_of_work_is_told_to_all_of_its_group_and_the_journal_goes_on(journal: Journal) -> None:
