@@ -34,6 +34,7 @@ from target.storage.mountpath import Mountpath
 from target.transfer.budget import Budget
 
 _IDLE_SECONDS = 60.0
+_HELD_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
 """A carrier that fetches says something every half second; one that does not hangs, most likely on its disk."""
 _OBEY_SECONDS = 5.0
@@ -151,10 +152,11 @@ class Lane:
                 if self._handle.start(self._settings.greeting(self._mountpath)):
                     self._handle.send(messages.DENY, self._denied)
                 self._do_requests()
-                if self._handle.is_alive:
+                may_order = self._handle.is_alive and self._settings.may_work()
+                if may_order:
                     self._order()
                 self._handle.flush()
-                self._handle.wait(self._wait_seconds())
+                self._handle.wait(self._wait_seconds(may_order))
                 self._take_in(self._handle.receive())
                 self._notice_silence()
                 if self._leaving:
@@ -168,8 +170,9 @@ class Lane:
         finally:
             self._handle.close()
 
-    def _wait_seconds(self) -> float:
-        due = self._scheduler.next_due(self._number, clock.monotonic())
+    def _wait_seconds(self, may_order: bool) -> float:
+        """What is due is no reason to look again while nothing may be begun."""
+        due = self._scheduler.next_due(self._number, clock.monotonic()) if may_order else _HELD_SECONDS
         waits_for_carrier = self._orders.fetching or self._leaving
         return min(_IDLE_SECONDS if due is None else due, _SILENCE_SECONDS if waits_for_carrier else _IDLE_SECONDS)
 
@@ -187,12 +190,8 @@ class Lane:
 
     def _order(self) -> None:
         """Take tasks as far as there is room, and send them."""
-        settings = self._settings
-        if not settings.may_work():
-            return
-        room = min(
-            settings.max_transfers - len(self._orders.fetching), settings.max_staged - len(self._orders.committing)
-        )
+        limits, fetching, committing = self._settings, self._orders.fetching, self._orders.committing
+        room = min(limits.max_transfers - len(fetching), limits.max_staged - len(committing))
         tasks, lanes = self._scheduler.take(self._number, room, clock.monotonic())
         if lanes:
             self._wake_lanes(lanes)

@@ -1,0 +1,55 @@
+"""A lane's thread, on a disk and with a carrier of its own: when it rests."""
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import cast
+
+from common import clock
+from common.names import Bucket
+from common.shares import JobSpec
+from target.carriers.nursery import Nursery
+from target.downloads.feeder import Feeder
+from target.downloads.hosts import HostSettings
+from target.downloads.lane import Lane
+from target.downloads.recorder import Recorder
+from target.downloads.scheduler import Scheduler
+from target.downloads.settings import LaneSettings
+from target.downloads.share import Share, State
+from target.downloads.task import Task
+from target.storage.mountpath import Mountpath
+
+SPEC = JobSpec("dnl-a", "multi", "a job", Bucket("b"), 7, 3, (("t1", 1),))
+
+
+class Closed:
+    """Says that nothing may be begun, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.first = threading.Event()
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        self.first.set()
+        return False
+
+
+def _with_a_retry_that_is_due() -> Scheduler:
+    scheduler = Scheduler(1, HostSettings())
+    task = Task(Share(1, SPEC, state=State.RUNNING, started_ns=5), 0, "x", "http://h/x", "http://h", 0)
+    scheduler.retry(task, clock.monotonic(), 0.0)
+    return scheduler
+
+
+def test_a_lane_that_may_not_work_rests_though_a_retry_is_due(tmp_path: Path) -> None:
+    disk, may_work = Mountpath(str(tmp_path)), Closed()
+    disk.open("cluster", "t1")
+    with contextlib.closing(Nursery()) as nursery:
+        settings = LaneSettings(may_work=may_work)
+        lane = Lane(0, disk, nursery, _with_a_retry_that_is_due(), cast(Recorder, None), settings)
+        lane.start(cast(Feeder, None), lambda _: None)
+        assert may_work.first.wait(60)
+        threading.Event().wait(0.5)
+        lane.stop()
+    assert may_work.asked <= 20, "about once a second, and whenever it is woken"
