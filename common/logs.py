@@ -9,6 +9,7 @@ import faulthandler
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,6 +17,8 @@ import threading
 import structlog
 
 _LEVEL = logging.INFO
+_PATIENCE_MS = 50
+"""How long a line may hold up the node when whoever reads the log is behind."""
 
 
 class Lines:
@@ -29,6 +32,8 @@ class Lines:
         self._lock = threading.Lock()
         self._dropped = 0
         self._is_torn = False
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
 
     def msg(self, line: str) -> None:
         """Write one line; never raises OSError."""
@@ -40,12 +45,18 @@ class Lines:
             left = whole = f"{end_of_torn}{line}\n".encode(errors="backslashreplace")
             try:
                 while left:
-                    left = left[os.write(self._descriptor, left) :]
+                    self._wait_for_room()
+                    left = left[os.write(self._descriptor, left[: select.PIPE_BUF]) :]
             except OSError:
                 self._dropped += 1
                 self._is_torn |= left is not whole
             else:
                 self._dropped, self._is_torn = 0, False
+
+    def _wait_for_room(self) -> None:
+        """Raise BlockingIOError unless a pipe takes PIPE_BUF bytes soon; at once where the last line was not taken."""
+        if not self._poll.poll(0 if self._dropped else _PATIENCE_MS):
+            raise BlockingIOError
 
     debug = info = warning = error = critical = exception = fatal = msg
 

@@ -43,14 +43,14 @@ class Silence:
         return [node for node in nodes if node.id in silent and now - self._since[node.id] >= self._grace_seconds]
 
 
-def given_up(cluster_map: ClusterMap, over: Sequence[Node]) -> list[Node]:
-    """Which of the nodes whose time is over leave the map: no targets when that would be more than half of them.
+def given_up(cluster_map: ClusterMap, over: Sequence[Node], online: Callable[[str], bool]) -> list[Node]:
+    """Which of the nodes whose time is over leave the map: no targets while more than half of them are silent.
 
     So many do not fail at once; it is more likely that they cannot be reached, and then moving everything that they
-    have would be the greater harm.
+    have would be the greater harm. Those whose time is not over yet count, too: leases do not end in the same moment.
     """
-    targets = [node for node in over if node.role == TARGET]
-    if len(targets) > len(cluster_map.targets) / 2:
+    silent = [node for node in cluster_map.targets if not online(node.id)]
+    if len(silent) > len(cluster_map.targets) / 2:
         return [node for node in over if node.role != TARGET]
     return list(over)
 
@@ -93,6 +93,8 @@ class Housekeeping:
                 if self._told.get(chore) != error.message:
                     _log.warning("housekeeping.not_done", error=error.message)
                 self._told[chore] = error.message
+            except Exception:  # noqa: BLE001 - a leader that keeps no house any more would be worse
+                _log.exception("housekeeping.failed")
             else:
                 self._told.pop(chore, None)
 
@@ -104,7 +106,7 @@ class Housekeeping:
             raise
         cluster_map = self._membership.map
         over = self._silence.over(cluster_map.nodes, self._membership.is_online, clock.boottime())
-        leaving = given_up(cluster_map, over)
+        leaving = given_up(cluster_map, over, self._membership.is_online)
         if len(leaving) < len(over) and not self._told_half:
             _log.error("housekeeping.too_many_silent", nodes=[node.id for node in over if node not in leaving])
         self._told_half = len(leaving) < len(over)
@@ -114,6 +116,7 @@ class Housekeeping:
 
     async def _let_leave(self, authority: Authority) -> None:
         for node in self._membership.map.targets:
-            if node.flags & FLAG_DECOMMISSION and await self._is_empty(node):
+            is_leaving = node.flags & FLAG_DECOMMISSION and self._membership.is_online(node.id)
+            if is_leaving and await self._is_empty(node):
                 _log.info("housekeeping.node_left", node=node.id)
                 await self._membership.remove(node.id, authority.compare, is_final=True)

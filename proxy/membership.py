@@ -16,7 +16,7 @@ import structlog
 
 from common import clock, failpoints
 from common.clustermap import ClusterMap, Node
-from common.errors import Fenced, HaulError, PeerError, Unavailable
+from common.errors import Fenced, HaulError, InvalidRequest, PeerError, Unavailable
 from common.lifecycle import TaskScope
 from common.metastore.base import (
     ABSENT,
@@ -168,11 +168,19 @@ class Membership:
         await self._change_map(lambda current: current.without_node(node_id), guard)
 
     async def set_flags(self, node_id: str, flags: int) -> ClusterMap:
-        """Mark a member (maintenance, decommission) or take the marks away; raises Unavailable."""
+        """Mark a member (maintenance, decommission) or take the marks away.
+
+        Raises InvalidRequest when nothing could be placed any more, Unavailable.
+        """
 
         def change(current: ClusterMap) -> ClusterMap:
             node = current.get(node_id)
-            return current if node is None else current.with_node(replace(node, flags=flags))
+            if node is None:
+                return current
+            changed = current.with_node(replace(node, flags=flags))
+            if flags and not changed.candidates:
+                raise InvalidRequest(f'target "{node_id}" is the last one that objects can be placed on')
+            return changed
 
         await self._change_map(change)
         return self._map
@@ -199,6 +207,8 @@ class Membership:
         member = self._map.get(node.id)
         if member is None or replace(node, flags=member.flags) != member:
             _, remembered = await self._remembered(node.id)
+            if member is None:
+                remembered.check(node)
             await self._change_map(lambda current: _with_member(current, node, remembered.flags))
 
     async def _register(self, node: Node, item: KeyValue | None, known: Node | None) -> bool:

@@ -47,8 +47,6 @@ class MemberRoutes:
         await self._membership.refresh_map()
         node = self._target(action, message.get("value"))
         flags = _FLAGS[action] | self._keeping(action, message.get("value"))
-        if flags and not any(other.id != node.id for other in self._membership.map.candidates):
-            raise InvalidRequest(f'target "{node.id}" is the last one that objects can be placed on')
         await self._membership.set_flags(node.id, flags)
         return Response()
 

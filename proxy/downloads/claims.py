@@ -56,19 +56,19 @@ class Claims:
 
         A copy is (share id, holder). Raises Unavailable: then it is not known.
         """
-        found: dict[str, JobRecord | None] = {}
+        shares, copies = list(shares), list(copies)
+        records = await self._jobs.find_all(
+            {split_share_id(share)[0] for share in (*shares, *(one for one, _ in copies))}
+        )
 
-        async def record_of(share: str) -> JobRecord | None:
-            job_id = split_share_id(share)[0]
-            if job_id not in found:
-                found[job_id] = await self._jobs.find(job_id)
-            return found[job_id]
+        def record_of(share: str) -> JobRecord | None:
+            return records.get(split_share_id(share)[0])
 
-        lost = [share for share in shares if not _holds(await record_of(share), target_id, share)]
+        lost = [share for share in shares if not _holds(record_of(share), target_id, share)]
         unneeded = [
             (share, holder)
             for share, holder in copies
-            if not await self._is_kept(await record_of(share), target_id, share, holder)
+            if not await self._is_kept(record_of(share), target_id, share, holder)
         ]
         return lost, unneeded
 

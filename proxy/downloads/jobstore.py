@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from common.errors import JobNotFound, Unavailable
+from common.errors import HaulError, JobNotFound, Unavailable
 from common.metastore.base import (
     ABSENT,
     Compare,
     Delete,
     DeleteEvent,
     Event,
+    Lease,
     MetaStore,
     Put,
     PutEvent,
@@ -37,6 +38,8 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[a-z0-9]{1,32})?\Z")
 _TOMBSTONE_SECONDS = 86_400.0
 _PLANNING_SECONDS = 30.0
 _ATTEMPTS = 50
+_FEW = 16
+"""More jobs than these are read faster all at once."""
 _PATIENCE_SECONDS = 1.0
 """Who only wants to see a job is shown the record as it was last seen, when the store has not answered by then."""
 T = TypeVar("T")
@@ -50,6 +53,7 @@ class JobStore:
     def __init__(self, store: MetaStore) -> None:
         self._store = store
         self._seen: dict[str, JobRecord] = {}
+        self._followed_revision = 0
 
     async def get(self, job_id: str) -> JobRecord:
         """The job as it is now; raises JobNotFound, Unavailable."""
@@ -106,12 +110,20 @@ class JobStore:
         """
         own = PREFIX + record.id
         compares, puts = [Compare(own, ABSENT)], [Put(own, record.pack())]
+        lease: Lease | None = None
         if key is not None:
             name = _REQUESTS_PREFIX + key.name
             lease = await self._store.grant(_TOMBSTONE_SECONDS)
             compares.append(Compare(name, ABSENT))
             puts.append(Put(name, key.pack(record.id), lease.id))
-        result = await write(compares, puts)
+        try:
+            result = await write(compares, puts)
+        except HaulError as error:
+            if lease is not None and not getattr(error, "maybe_applied", False):
+                await self._store.revoke(lease.id)
+            raise
+        if lease is not None and not result.succeeded:
+            await self._store.revoke(lease.id)
         current = result.current.get(own)
         if result.succeeded:
             return record
@@ -125,6 +137,15 @@ class JobStore:
             return (await self._read(job_id))[0]
         except JobNotFound:
             return None
+
+    async def find_all(self, job_ids: Collection[str]) -> dict[str, JobRecord]:
+        """Those of these jobs, and their tombstones, that there are; raises Unavailable."""
+        if len(job_ids) > _FEW:
+            listing = await self._store.list(PREFIX)
+            records = (JobRecord.unpack(item.value) for item in listing.items)
+            return {record.id: record for record in records if record.id in job_ids}
+        found = [await self.find(job_id) for job_id in job_ids]
+        return {record.id: record for record in found if record is not None}
 
     async def is_planned(self, job_id: str) -> bool:
         """Whether some proxy is still planning the job."""
@@ -164,7 +185,8 @@ class JobStore:
             compares = (Compare(key, revision), *((guard,) if guard else ()))
             result = await self._store.transaction(compares, (Put(key, changed.pack()),))
             if result.succeeded:
-                self._seen[job_id] = changed
+                if result.revision > self._followed_revision:  # else the watch has told of it, and perhaps of more
+                    self._seen[job_id] = changed
                 return changed
             if guard is not None:
                 check_guard(result, guard)
@@ -194,6 +216,7 @@ class JobStore:
 
     async def on_event(self, event: Event) -> None:
         """Take note of what has changed."""
+        self._followed_revision = event.revision
         match event:
             case Resync():
                 records = [JobRecord.unpack(item.value) for item in event.snapshot]

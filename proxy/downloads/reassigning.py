@@ -8,6 +8,7 @@ shares do not count any more, the new ones do. All of it is the leader's (`proxy
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,9 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 
 _ASK_SECONDS = 10.0
+_KNOWN_SECONDS = 3.0
 _ASK_AGAIN_SECONDS = 30.0
+_ASK_SILENT_AGAIN_SECONDS = 10.0
 _log = structlog.get_logger("proxy.downloads.reassigning")
 
 
@@ -81,7 +84,7 @@ class Reassigning:
     async def _look_after(self, record: JobRecord, authority: Authority) -> None:
         if self._lost(record):
             record = await self._jobs.get(record.id)
-            if lost := self._lost(record):
+            if record.is_running and (lost := self._lost(record)):
                 await self._reassign(record, lost, authority)
             return
         for assignment in record.assignments:
@@ -92,24 +95,34 @@ class Reassigning:
         """Ask targets what they still have of running jobs: when they have started, and now and then besides."""
         running = self._jobs.running()
         now = clock.monotonic()
-        for node in self._membership.online_targets():
-            incarnation, asked_at = self._asked.get(node.id, (0, 0.0))
-            if incarnation == node.incarnation and now - asked_at < _ASK_AGAIN_SECONDS:
-                continue
+
+        async def ask(node: Node) -> None:
             shares = [share for record in running for share in record.shares_of(node.id)]
             copies = [copy for record in running for copy in record.copies_of(node.id)]
-            known, kept = await self._held(node, shares, copies) if shares or copies else (set(), set())
+            try:
+                known, kept = await self._held(node, shares, copies) if shares or copies else (set(), set())
+            except HaulError as error:
+                # One whose disk hangs, for example, must not hold up what is done about others.
+                _log.warning("reassigning.not_known", target=node.id, error=error.message)
+                self._asked[node.id] = node.incarnation, now - _ASK_AGAIN_SECONDS + _ASK_SILENT_AGAIN_SECONDS
+                return
             self._forgotten_shares = {one for one in self._forgotten_shares if one[1] != node.id}
             self._forgotten_shares |= {(share, node.id) for share in shares if share not in known}
             self._forgotten_copies = {one for one in self._forgotten_copies if one[2] != node.id}
             self._forgotten_copies |= {(*copy, node.id) for copy in copies if copy not in kept}
             self._asked[node.id] = node.incarnation, now
 
+        def is_due(node: Node) -> bool:
+            incarnation, asked_at = self._asked.get(node.id, (0, 0.0))
+            return incarnation != node.incarnation or now - asked_at >= _ASK_AGAIN_SECONDS
+
+        await asyncio.gather(*(ask(node) for node in self._membership.online_targets() if is_due(node)))
+
     async def _held(
         self, node: Node, shares: Sequence[str], copies: Sequence[tuple[str, str]]
     ) -> tuple[set[str], set[tuple[str, str]]]:
         body = {"shares": shares, "copies": copies}
-        answer = await self._peers.call(node, "/intra/v1/shares/known", body, _ASK_SECONDS)
+        answer = await self._peers.call(node, "/intra/v1/shares/known", body, _KNOWN_SECONDS)
         return set(answer["shares"]), {(share, holder) for share, holder in answer["copies"]}
 
     def _lost(self, record: JobRecord) -> list[str]:
@@ -136,6 +149,7 @@ class Reassigning:
 
     async def _reassign(self, record: JobRecord, lost: Sequence[str], authority: Authority) -> None:
         candidates = self._online_candidates()
+        planned_from = record.assignments
         token = secrets.token_hex(4)
         spec = await self._spec(record, lost, candidates, token)
         planning = self._scope.start(f"announce {spec.share_id}", self._jobs.announce(spec.share_id))
@@ -154,7 +168,7 @@ class Reassigning:
             note = _note(lost, assignment, None if record.is_range else sent.tasks)
             now_ns = clock.unix_ns()
             record = await self._jobs.update(
-                record.id, lambda current: current.reassigned(assignment, note, now_ns), authority.compare
+                record.id, lambda current: current.reassigned(assignment, note, now_ns, planned_from), authority.compare
             )
         except BaseException as error:
             # What was sent lies inert. Where the record may have been written, its holders ask what was decided.

@@ -189,9 +189,14 @@ class JobRecord:
         """Removed, and every target is to be told."""
         return replace(self, gone=True, pending=self.targets, change=self.change + 1)
 
-    def reassigned(self, assignment: Assignment, note: str, now_ns: int) -> JobRecord:
-        """What the assignment's lost targets held is its holders' now. Raises InvalidRequest when that cannot be."""
-        if not self.is_running or assignment.token in self.refused or self.assignment(assignment.token):
+    def reassigned(
+        self, assignment: Assignment, note: str, now_ns: int, planned_from: tuple[Assignment, ...]
+    ) -> JobRecord:
+        """What the assignment's lost targets held is its holders' now.
+
+        Raises InvalidRequest when that cannot be: the job has ended, or is not any more what was `planned_from`.
+        """
+        if not self.is_running or assignment.token in self.refused or self.assignments != planned_from:
             raise InvalidRequest(f'job "{self.id}" has changed, its tasks cannot be assigned like that')
         kept = tuple(one.without(assignment.lost) for one in self.assignments)
         # A resting job's new shares were started, and must hear that it rests; others are told of nothing.

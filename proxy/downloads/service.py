@@ -51,6 +51,7 @@ _ANNOUNCE_AFTER_SECONDS = 1.0
 _ATTEMPTS = 10
 _MANIFEST_SECONDS = 600.0
 _POLL_SECONDS = 0.05
+Shares = tuple[tuple[str, str], ...]
 MANIFESTS = Bucket("haul-manifests")
 """Where manifests from the web are while they are read."""
 _log = structlog.get_logger("proxy.downloads")
@@ -171,19 +172,19 @@ class Downloads:
 
     async def _assign_and_commit(self, planned: Plan, bucket: Claim, key: RequestKey | None) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
+        is_committing = False
         try:
             copies = await self._assigner.assign(planned)
             record = new_record(planned.spec, assignment_of(planned, copies), clock.unix_ns())
+            is_committing = True
             committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket), key)
             if committed.gone:
                 raise Unavailable("Error starting download: a target gave up waiting for the job; try again")
-        except Unavailable as error:
+        except (HaulError, asyncio.CancelledError) as error:
             # An unanswered commit may have happened; then only the store knows, and targets ask for the decision.
-            if not error.maybe_applied:
-                await self._drop(planned)
-            raise
-        except (HaulError, asyncio.CancelledError):
-            await asyncio.shield(self._drop(planned))
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            if not (is_committing if is_cancelled else getattr(error, "maybe_applied", False)):
+                await asyncio.shield(self._drop(planned))
             raise
         _log.info("job.started", job=job_id, kind=record.kind, total=record.total, targets=len(targets))
         self._scope.start(f"start {job_id}", self._assigner.start(job_id, targets))
@@ -262,7 +263,7 @@ class Downloads:
         figures = merge(record, answers)
         if figures.finished_ns and not record.is_finished and record.id not in self._collecting:
             self._collecting.add(record.id)
-            self._scope.start(f"summarise {record.id}", self._summarise(record.id, figures))
+            self._scope.start(f"summarise {record.id}", self._summarise(record, figures))
         return figures
 
     async def _collect(self, job_id: str) -> None:
@@ -273,10 +274,13 @@ class Downloads:
         except HaulError as error:
             _log.warning("downloads.not_collected", job=job_id, error=error.message)
 
-    async def _summarise(self, job_id: str, figures: Figures) -> None:
+    async def _summarise(self, record: JobRecord, figures: Figures) -> None:
+        """Keep figures as the last ones, unless the job has been assigned again since they were taken of `record`."""
+        job_id = record.id
         try:
-            record = await self._jobs.update(job_id, lambda current: _summarised(current, figures))
-            await self._forget_copies(record)
+            summarised = await self._jobs.update(job_id, lambda now: _summarised(now, figures, record.shares))
+            if summarised.is_finished:
+                await self._forget_copies(summarised)
         except JobNotFound:
             pass
         except HaulError as error:
@@ -297,5 +301,6 @@ def new_job_id() -> str:
     return "dnl-" + secrets.choice(string.ascii_letters) + "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
-def _summarised(current: JobRecord, figures: Figures) -> JobRecord:
-    return current if current.is_finished or current.gone else replace(current, summary=figures)
+def _summarised(current: JobRecord, figures: Figures, shares: Shares) -> JobRecord:
+    is_other = current.is_finished or current.gone or current.shares != shares
+    return current if is_other else replace(current, summary=figures)

@@ -223,7 +223,9 @@ class Store:
                 return page
 
     def is_empty(self) -> bool:
-        """Whether no bucket has an object here, for sure and at this moment."""
+        """Whether no bucket has an object here, for sure and now; a disk that is out of reach may have one."""
+        if not self.usable or self.mountpaths.reasons:
+            return False
         return all(
             mountpath.is_empty(directory.bucket, directory.bucket_id)
             for mountpath in self.usable

@@ -49,23 +49,25 @@ class TestSilence:
 
 
 @pytest.mark.parametrize(
-    ("targets", "silent", "left"),
+    ("targets", "silent", "over", "left"),
     [
-        (3, ["t1"], ["t1"]),
-        (3, ["t1", "t2"], []),
-        (4, ["t1", "t2"], ["t1", "t2"]),
-        (2, ["t2"], ["t2"]),
-        (1, ["t1"], []),
-        (3, ["t1", "t2", "p1"], ["p1"]),
-        (3, ["p1", "p2"], ["p1", "p2"]),
+        (3, ["t1"], ["t1"], ["t1"]),
+        (3, ["t1", "t2"], ["t1", "t2"], []),
+        (3, ["t1", "t2"], ["t1"], []),  # the time of the other is not over yet
+        (10, ["t1", "t2", "t3", "t4", "t5", "t6"], ["t4"], []),
+        (4, ["t1", "t2"], ["t1", "t2"], ["t1", "t2"]),
+        (2, ["t2"], ["t2"], ["t2"]),
+        (1, ["t1"], ["t1"], []),
+        (3, ["t1", "t2", "p1"], ["t1", "t2", "p1"], ["p1"]),
+        (3, ["p1", "p2"], ["p1", "p2"], ["p1", "p2"]),
     ],
 )
-def test_more_than_half_of_the_targets_are_never_given_up_at_once(
-    targets: int, silent: list[str], left: list[str]
+def test_no_target_is_given_up_while_more_than_half_of_them_are_silent(
+    targets: int, silent: list[str], over: list[str], left: list[str]
 ) -> None:
     cluster_map = members(targets)
-    over = [node for node in cluster_map.nodes if node.id in silent]
-    assert [node.id for node in given_up(cluster_map, over)] == left
+    whose_time_is_over = [node for node in cluster_map.nodes if node.id in over]
+    assert [node.id for node in given_up(cluster_map, whose_time_is_over, without(*silent))] == left
 
 
 class TestRemembered:
