@@ -117,7 +117,7 @@ class Chaos:
         for name in self._chance.sample(names, int(objects * _FAULTY_PART)):
             fault = self._chance.choice([Cut(3), HangUp(reset=True), Status(503, {"Retry-After": "0"}), Status(500)])
             self._origin.misbehave(f"/o/{name}", fault)
-        pace = int(objects * (len(BODY) + 20) * 3600 / seconds * 1.5)
+        pace = int(objects * (len(BODY) + 20) * 3600 / seconds)
         body: dict[str, object] = {"bucket": {"name": BUCKET}, "limits": {"connections": 8, "bytes_per_hour": pace}}
         if number % 2:
             body |= {"type": "multi", "objects": {name: self._origin.url(f"/o/{name}") for name in names}}
