@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.crash.processes import pattern_origin
+from tests.etcd import Etcd
 from tests.nodes import Nodes, is_ready
 from tests.waiting import wait_for
 
@@ -98,8 +99,15 @@ def test_a_job_is_aborted_and_removed_by_other_proxies_than_its_own(tmp_path: Pa
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_proxy_dies_and_another_answers(end: signal.Signals, tmp_path: Path) -> None:
-    """The leader first: the one that took the job, too, and whoever has come to lead after it."""
-    with pattern_origin(BODY) as origin, Nodes(tmp_path, proxies=3) as nodes:
+    """The leader first: the one that took the job, too, and whoever has come to lead after it.
+
+    On an etcd: a process that is stopped in the middle of a write to the embedded store holds its file for ever.
+    """
+    with (
+        pattern_origin(BODY) as origin,
+        Etcd(tmp_path / "etcd", members=1) as etcd,
+        Nodes(tmp_path / "nodes", proxies=3, meta_store=etcd.meta_store) as nodes,
+    ):
         leader = wait_for(nodes.leader, what="a leader")
         template = origin.url("/o/{0000..3999}")
         job = nodes.api_of(leader).download(type="range", template=template, limits={"connections": 2})

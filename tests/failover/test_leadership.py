@@ -16,6 +16,7 @@ from common.metastore.base import Put
 from common.metastore.memory import MemoryStore
 from proxy.leadership import KEY, Leadership, check_guard
 from tests.crash.processes import pattern_origin
+from tests.etcd import Etcd
 from tests.nodes import Nodes, is_ready
 from tests.waiting import wait_for
 
@@ -84,7 +85,10 @@ def test_what_a_late_leader_tells_targets_is_refused_and_counted(tmp_path: Path)
 
 
 def test_a_leader_that_is_killed_or_stopped_for_good_is_replaced(tmp_path: Path) -> None:
-    with Nodes(tmp_path, proxies=3) as nodes:
+    with (
+        Etcd(tmp_path / "etcd", members=1) as etcd,
+        Nodes(tmp_path / "nodes", proxies=3, meta_store=etcd.meta_store) as nodes,
+    ):
         left = list(nodes.proxy_ids)
         for end in (nodes.kill, lambda node_id: nodes.signal(node_id, signal.SIGSTOP)):
             leader = wait_for(lambda: nodes.leader(left[0]), what="a leader")
