@@ -20,6 +20,7 @@ from common.metrics import PATH as METRICS_PATH
 from common.metrics import Exposition
 from common.names import Bucket
 from common.nodeclient import NodeClient
+from target.addresses import OwnAddresses
 from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi, Parts
@@ -103,8 +104,9 @@ class TargetNode:
         story = Story(self._journal)
         self._budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
         self._downloads = self._build_downloads(config, nursery, story, self._budgets)
+        self._addresses = OwnAddresses(self._deny_endpoints)
         self._membership = Membership(
-            node, config.proxies, self._client, self._store, self._deny_endpoints, config.report_seconds
+            node, config.proxies, self._client, self._store, self._addresses, config.report_seconds
         )
         surveyor = Surveyor(
             config.id,
@@ -236,6 +238,7 @@ class TargetNode:
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._disks.start()
         self._budgets.start()
+        self._scope.start("addresses", self._addresses.run())
         self._scope.start("membership", self._stay_joined())
         self._scope.start("shares", self._membership.look_after(self._downloads, self._copies))
         self._scope.start("rebalance", self._mover.run())

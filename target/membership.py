@@ -2,16 +2,14 @@
 
 Who is a member, and what follows from silence, is decided by the proxies. A target that no proxy has answered for a
 while holds still (`may_work`): its tasks may be others' by now, and it asks which are before it goes on. That the
-meta store is away is an answer, too: nobody is given up as long as it is.
+meta store is away is an answer, too, if every proxy gives it: nobody is given up then. One that is silent may reach it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,6 +18,7 @@ from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
 from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError
+from target.addresses import OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
 from target.storage.store import Store
@@ -29,7 +28,15 @@ _CALL_TIMEOUT_SECONDS = 5.0
 _TARGET_TIMEOUT_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often it asks whether what it holds is still its own, though nothing makes it doubt that."""
+_CHECK_ENDED_SECONDS = 300.0
+"""How often it asks the same about shares that have ended: what is kept of them does nothing but take space."""
+_CHECKED_AT_ONCE = 200
+"""A proxy may have to read as many records for one answer."""
 _log = structlog.get_logger("target.membership")
+
+
+class _StoreAway(RemoteError):
+    """Every single proxy has answered, and none of them reaches the meta store."""
 
 
 class Membership:
@@ -41,18 +48,19 @@ class Membership:
         proxies: Sequence[str],
         client: NodeClient,
         store: Store,
-        deny_endpoints: Callable[[Iterable[tuple[str, int]]], None],
+        addresses: OwnAddresses,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._node = node
         self._proxies = list(proxies)
         self._client = client
         self._store = store
-        self._deny_endpoints = deny_endpoints
+        self._addresses = addresses
         self._interval_seconds = interval_seconds
         self._swept = False
         self._heard_at = float("-inf")
         self._checked_at = float("-inf")
+        self._ended_check = (0, float("-inf"))
         self._still_after_seconds = float("inf")
         self._is_checked = False
         self._silences = 0
@@ -89,15 +97,14 @@ class Membership:
                 raise
             except HaulError as error:
                 _log.warning("membership.not_reported", error=error.message)
+            except Exception:  # noqa: BLE001 - logged; a target that stops reporting is lost
+                _log.exception("membership.not_reported")
             await asyncio.sleep(self._interval_seconds)
 
     async def _turn(self) -> None:
         if not self._store.mountpaths.view.placed:
             await self._stand_back()
             return
-        if not self._is_heard:
-            self._is_checked = False
-            self._silences += 1
         await self.report_once()
         self._reported.set()
 
@@ -110,13 +117,16 @@ class Membership:
                 if not self._is_checked or boottime() - self._checked_at >= _CHECK_SECONDS:
                     await self._check(downloads, copies)
                 await self._settle_undecided(downloads)
+                await self._check_ended(downloads)
             except HaulError as error:
                 _log.warning("membership.not_checked", error=error.message)
+            except Exception:  # noqa: BLE001 - logged; what is held must go on being asked about
+                _log.exception("membership.not_checked")
 
     async def report_once(self) -> None:
         """One report to one proxy; raises PeerError when no proxy answers, Fenced when this is not the node any more.
 
-        The meta store being away is counted as heard, and raised as the proxy's error.
+        The meta store being away for all proxies is counted as heard, and raised as their error.
         """
         body = {
             "node": self._node.to_wire(),
@@ -126,17 +136,25 @@ class Membership:
         asked_at = boottime()
         try:
             answer = await self._ask_any("/intra/v1/nodes", body)
+        except _StoreAway:
+            self._heard(asked_at)
+            raise
         except RemoteError as error:
             if error.code == Fenced.code:
                 raise Fenced(error.message) from None
-            if error.status == Unavailable.status:
-                self._heard_at = asked_at
             raise
-        self._heard_at = asked_at
+        self._heard(asked_at)
         self._still_after_seconds = float(answer.get("still_after_seconds", "inf"))
         self.apply_cluster_map(answer["clustermap"])
         await self.apply_buckets(answer["buckets"])
         self.is_ready = True
+
+    def _heard(self, asked_at: float) -> None:
+        """What was asked then is answered now. If it was silent before for too long, its shares may be others'."""
+        if not self._is_heard:
+            self._is_checked = False
+            self._silences += 1
+        self._heard_at = max(self._heard_at, asked_at)
 
     async def _stand_back(self) -> None:
         """Without a single disk it is as good as dead: its part of the jobs is others', until it has one again."""
@@ -144,6 +162,7 @@ class Membership:
             _log.error("membership.no_mountpath", reasons=list(self._store.mountpaths.reasons.values()))
             self.is_ready = False
             await self.leave()
+            self._heard_at = float("-inf")  # from now on others may be given its part, however soon it comes back
 
     async def leave(self) -> None:
         """Say that this target ends, instead of letting others wait for its lease to expire; a failure is logged."""
@@ -179,7 +198,7 @@ class Membership:
             return
         is_newer = cluster_map.version > self.cluster_map.version
         if is_newer:
-            self._deny_endpoints(_endpoints(cluster_map.nodes))
+            self._addresses.take(cluster_map.nodes)
         self.cluster_map = cluster_map
         if is_newer:
             self.changed.set()
@@ -227,6 +246,21 @@ class Membership:
         if not was_checked:
             downloads.wake()
 
+    async def _check_ended(self, downloads: Downloads) -> None:
+        """Ask, after each silence and now and then, which ended shares nobody wants the results of any more."""
+        silences, at = self._ended_check
+        now = boottime()
+        if silences == self._silences and now - at < _CHECK_ENDED_SECONDS:
+            return
+        silences, shares = self._silences, downloads.ended()
+        for begin in range(0, len(shares), _CHECKED_AT_ONCE):
+            body = {"target": self._node.id, "shares": shares[begin : begin + _CHECKED_AT_ONCE], "copies": []}
+            answer = await self._ask_any("/intra/v1/shares/check", body)
+            if answer["shares"]:
+                _log.info("membership.ended_shares_forgotten", shares=answer["shares"])
+            await downloads.give_up(answer["shares"])
+        self._ended_check = silences, now
+
     async def _settle_undecided(self, downloads: Downloads) -> None:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""
         for share_id in downloads.undecided():
@@ -241,31 +275,24 @@ class Membership:
                 await downloads.drop(share_id)
 
     async def _ask_any(self, path: str, body: object) -> Any:
-        """The first proxy's answer; raises RemoteError when the meta store is away for all that answer, PeerError."""
+        """The first proxy's answer, or the last error: RemoteError of one that has answered, or else PeerError.
+
+        It is _StoreAway only when no proxy was silent.
+        """
         last: HaulError = Unavailable("no proxy is configured")
-        for _ in range(len(self._proxies)):
+        is_silence = False
+        for proxy in tuple(self._proxies):
             try:
-                return await self._client.call(self._proxies[0], path, body, timeout_seconds=_CALL_TIMEOUT_SECONDS)
+                return await self._client.call(proxy, path, body, timeout_seconds=_CALL_TIMEOUT_SECONDS)
             except RemoteError as error:
                 if error.status != Unavailable.status:
                     raise
                 last = error
             except PeerError as error:
+                is_silence = True
                 last = last if isinstance(last, RemoteError) else error
-            self._proxies.append(self._proxies.pop(0))
+            if self._proxies[0] == proxy:  # else somebody has found so before
+                self._proxies.append(self._proxies.pop(0))
+        if isinstance(last, RemoteError) and not is_silence:
+            raise _StoreAway(last.message, status=last.status, code=last.code)
         raise last
-
-
-def _endpoints(nodes: Iterable[Node]) -> frozenset[tuple[str, int]]:
-    """Every address and port that a node's URLs can mean."""
-    endpoints: set[tuple[str, int]] = set()
-    for node in nodes:
-        for url in {node.url, node.public_url} - {""}:
-            parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            try:
-                found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-            except OSError:
-                continue
-            endpoints.update((str(address[4][0]), port) for address in found)
-    return frozenset(endpoints)

@@ -100,6 +100,10 @@ class Downloads:
         """Shares that have begun and have not ended."""
         return [share.id for share in self._shares.values() if share.state in (State.RUNNING, State.PAUSED)]
 
+    def ended(self) -> list[str]:
+        """Shares that have ended, and whose results are kept."""
+        return [share.id for share in self._shares.values() if share.has_ended]
+
     def undecided(self) -> list[str]:
         """Shares that were assigned but never started."""
         return [share.id for share in self._shares.values() if share.state is State.PREPARED]

@@ -9,6 +9,8 @@ import msgpack
 import pytest
 from xxhash import xxh64_hexdigest
 
+from common.names import Bucket
+from common.placement import choose, digest
 from tests.crash.processes import pattern_origin
 from tests.nodes import Nodes
 from tests.origin import Origin
@@ -143,6 +145,30 @@ def test_a_target_that_comes_back_late_gives_up_what_is_others_by_then(kind: str
         wait_for(lambda: nodes.members() == {"t1", "t2", "t3"}, what="t2 is a member again")
         wait_for(lambda: "shares_given_up" in nodes.log_of("t2"), what="t2 has given up its share")
         check_complete(nodes, job)
+
+
+def test_a_share_that_had_ended_is_forgotten_by_who_comes_back_when_others_have_done_it_again(tmp_path: Path) -> None:
+    names = [f"{number:02}" for number in range(30)]
+    with Origin() as origin, Nodes(tmp_path) as nodes:
+        digests = [digest(target) for target in nodes.target_ids]
+        chosen = {name: nodes.target_ids[choose(digest(f"{Bucket('b').uname}{name}"), digests)] for name in names}
+        links = {name: origin.put(f"/{name}", b"x" * 100) for name in names}
+        done = nodes.api.download(type="multi", bucket={"name": "other"}, objects=links)
+        nodes.api.finished(done)
+        gates = [origin.gate(f"/{name}") for name in names if chosen[name] != "t2"]
+        job = nodes.api.download(type="multi", objects=links)
+        wait_for(lambda: progress(nodes, job) == len(names) - len(gates), what="t2 has done its part")
+        assert nodes.stop("t2") == 0
+        wait_for(lambda: "t2 is lost" in nodes.api.call("GET", f"/v1/download/{job}/story").text, what="assigned again")
+        for gate in gates:
+            gate.release()
+        status = nodes.api.finished(job)
+        assert (status["finished_cnt"], status["error_cnt"]) == (len(names), 0)
+        nodes.start("t2")
+        wait_for(lambda: nodes.members() == {"t1", "t2", "t3"}, what="t2 is a member again")
+        wait_for(lambda: "ended_shares_forgotten" in nodes.log_of("t2"), what="t2 has forgotten its share")
+        assert not holds(nodes, "t2", job)
+        assert holds(nodes, "t2", done), "the results of a job that has ended are still wanted"
 
 
 def test_a_target_without_its_journal_is_given_its_part_again(tmp_path: Path) -> None:
