@@ -54,8 +54,7 @@ def test_one_disk_of_three_dies_under_a_job(
     ):
         job = nodes.api.download(type="range", template=origin.url(f"/o/{{00000..{count - 1:05}}}"))
         wait_for(lambda: nodes.api.status(job, only_active_tasks=True)["finished_cnt"] > count // 5)
-        before = objects_on(paths[1])
-        assert before
+        before = wait_for(lambda: objects_on(paths[1]), what="objects on the disk that is to die")
         die(paths[1])
         status = nodes.api.finished(job, seconds=150)
         assert (status["finished_cnt"], status["error_cnt"]) == (count, 0)
