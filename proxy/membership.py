@@ -97,8 +97,9 @@ class Membership:
         return [node for node in self._map.targets if node.id in self._online]
 
     def first_online_proxy(self) -> str:
-        """A living proxy, the same one wherever this is asked; this one when no other is known."""
-        return next((node.id for node in self._map.proxies if node.id in self._online), self._own.id)
+        """A living proxy of the map, the same one wherever this is asked; any of the map when none is known to live."""
+        known = [node.id for node in self._map.proxies] or [self._own.id]
+        return next((node_id for node_id in known if node_id in self._online), known[0])
 
     async def start(self) -> None:
         """Read the map, join it, and keep following; raises Fenced, and Unavailable when the store does."""

@@ -233,7 +233,8 @@ class ClusterRoutes:
     def _primary_id(self) -> str:
         """The proxy that clients may rely on: the leader, as far as it is known to live."""
         leader_id = self._leadership.leader_id
-        return leader_id if self._membership.is_online(leader_id) else self._membership.first_online_proxy()
+        is_known = self._membership.is_online(leader_id) and self._membership.map.get(leader_id) is not None
+        return leader_id if is_known else self._membership.first_online_proxy()
 
     def _primary_url(self) -> str:
         primary = self._membership.map.get(self._primary_id()) or self._membership.own
