@@ -52,6 +52,7 @@ _ATTEMPTS = 10
 _MANIFEST_SECONDS = 600.0
 _POLL_SECONDS = 0.05
 Shares = tuple[tuple[str, str], ...]
+"""Of a job: (share id, target id)."""
 MANIFESTS = Bucket("haul-manifests")
 """Where manifests from the web are while they are read."""
 _log = structlog.get_logger("proxy.downloads")

@@ -6,12 +6,10 @@ announced checksum, leaves nothing. Routing and answering are left to `objects`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from common import clock
 from common.errors import BadChecksum, InvalidRequest, Unsupported
@@ -20,14 +18,14 @@ from common.web import ClientGone, Receive, Scope
 from target.api.object_headers import parse_custom
 from target.storage.commits import commit
 from target.storage.committer import Committer
+from target.storage.incoming import Incoming, in_thread
 from target.storage.metadata import ObjectMetadata
 from target.storage.store import Store
-from target.storage.writer import ObjectWriter, Staged
+from target.storage.writer import Staged
 
 _BATCH_BYTES = 1 << 20
 _XXHASH = ("xxhash", "xxhash2")
 _HASHLIB = ("md5", "sha256", "sha512")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +65,14 @@ def read_headers(scope: Scope) -> Announced:
     return Announced(size, kind, checksum, parse_custom(custom))
 
 
-class _Upload:
-    """One upload's synchronous half: every method may wait for a disk and runs in a thread."""
+class _Upload(Incoming):
+    """An object that is compared with what its headers promise."""
 
     def __init__(self, store: Store, bucket: Bucket, bucket_id: int, name: str, announced: Announced) -> None:
-        self._store = store
+        super().__init__(partial(store.writer, bucket, bucket_id, name, announced.size, announced.digests))
         self._bucket = bucket
-        self._bucket_id = bucket_id
         self._name = name
         self._announced = announced
-        self._opened: tuple[ObjectWriter, Committer] | None = None
-
-    def write(self, chunks: Sequence[bytes]) -> ObjectWriter:
-        """Write a batch; the first one opens the writer."""
-        if self._opened is None:
-            announced = self._announced
-            self._opened = self._store.writer(
-                self._bucket, self._bucket_id, self._name, announced.size, announced.digests
-            )
-        writer = self._opened[0]
-        for chunk in chunks:
-            writer.write(chunk)
-        return writer
 
     def finish(self, chunks: Sequence[bytes]) -> tuple[Staged, Committer]:
         """Write the last batch and compare; raises BadChecksum."""
@@ -110,13 +94,7 @@ class _Upload:
             custom=announced.custom,
             grade="user" if kind else "size" if announced.size is not None else "none",
         )
-        assert self._opened is not None
-        return writer.finish(metadata), self._opened[1]
-
-    def discard(self) -> None:
-        """Leave nothing; harmless after `finish`."""
-        if self._opened is not None:
-            self._opened[0].discard()
+        return writer.finish(metadata), self.committer
 
 
 class Uploads:
@@ -136,13 +114,13 @@ class Uploads:
         upload = _Upload(self._store, bucket, bucket_id, name, read_headers(scope))
         try:
             last = await self._receive_batches(receive, upload)
-            staged, committer = await self._in_thread(partial(upload.finish, last))
+            staged, committer = await in_thread(partial(upload.finish, last), self._threads)
         except BaseException:
-            await self._in_thread(upload.discard)
+            await in_thread(upload.discard, self._threads)
             raise
         metadata = await commit(committer, staged)
         if self._store.is_misplaced(bucket, name, committer):
-            await self._in_thread(self._store.mountpaths.unsettle)
+            await in_thread(self._store.mountpaths.unsettle, self._threads)
         return metadata
 
     async def _receive_batches(self, receive: Receive, upload: _Upload) -> list[bytes]:
@@ -158,13 +136,4 @@ class Uploads:
             batch_bytes += len(batch[-1])
             if batch_bytes >= _BATCH_BYTES:
                 full, batch, batch_bytes = batch, [], 0
-                await self._in_thread(partial(upload.write, full))
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run in a thread, to its end even when this request is cancelled: nobody else may touch the writer before."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+                await in_thread(partial(upload.write, full), self._threads)

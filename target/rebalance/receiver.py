@@ -8,9 +8,8 @@ has another cluster map than the sender takes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from common import failpoints
 from common.errors import BadChecksum, ObjectNotFound, RequestError
@@ -24,11 +23,11 @@ from target.rebalance.messages import DELETED, KEPT, STORED, WANTED, Arrival, sp
 from target.storage.commits import commit
 from target.storage.committer import Committer
 from target.storage.faults import Superseded
+from target.storage.incoming import Incoming, in_thread
 from target.storage.store import Store
-from target.storage.writer import ObjectWriter, Staged
+from target.storage.writer import Staged
 
 _BATCH_BYTES = 1 << 20
-T = TypeVar("T")
 
 
 class OtherPlacement(RequestError):
@@ -38,23 +37,12 @@ class OtherPlacement(RequestError):
     status = 409
 
 
-class _Incoming:
-    """The synchronous half: every method may wait for a disk and runs in a thread."""
+class _Arriving(Incoming):
+    """An object that is compared with what its sender says of it."""
 
     def __init__(self, store: Store, arrival: Arrival) -> None:
-        self._store = store
+        super().__init__(partial(store.writer, arrival.bucket, arrival.bucket_id, arrival.name, arrival.metadata.size))
         self._arrival = arrival
-        self._opened: tuple[ObjectWriter, Committer] | None = None
-
-    def write(self, chunks: Sequence[bytes]) -> ObjectWriter:
-        """Write a batch; the first one opens the writer."""
-        if self._opened is None:
-            arrival = self._arrival
-            self._opened = self._store.writer(arrival.bucket, arrival.bucket_id, arrival.name, arrival.metadata.size)
-        writer = self._opened[0]
-        for chunk in chunks:
-            writer.write(chunk)
-        return writer
 
     def finish(self, chunks: Sequence[bytes]) -> tuple[Staged, Committer]:
         """Write the last batch and compare; raises BadChecksum."""
@@ -66,15 +54,9 @@ class _Incoming:
                 f"damaged where it comes from: {writer.size} bytes, xxh64 {writer.checksum}; "
                 f"should be {told.size}, {told.checksum}"
             )
-        assert self._opened is not None
         staged = writer.finish(told._replace(name=""))
         staged.is_moved = True
-        return staged, self._opened[1]
-
-    def discard(self) -> None:
-        """Leave nothing; harmless after `finish`."""
-        if self._opened is not None:
-            self._opened[0].discard()
+        return staged, self.committer
 
 
 class Receiver:
@@ -101,17 +83,17 @@ class Receiver:
         """
         arrival, batch, is_whole = await _head_of(receive)
         await self._check_placement(arrival)
-        incoming = _Incoming(self._store, arrival)
+        incoming = _Arriving(self._store, arrival)
         try:
             while not is_whole:
                 chunk, is_whole = await _more(receive)
                 batch.append(chunk)
                 if not is_whole and sum(map(len, batch)) >= _BATCH_BYTES:
                     full, batch = batch, []
-                    await _in_thread(partial(incoming.write, full))
-            staged, committer = await _in_thread(partial(incoming.finish, batch))
+                    await in_thread(partial(incoming.write, full))
+            staged, committer = await in_thread(partial(incoming.finish, batch))
         except BaseException:
-            await _in_thread(incoming.discard)
+            await in_thread(incoming.discard)
             raise
         failpoints.hit("rebalance.received")
         return await self._commit(arrival, staged, committer)
@@ -123,17 +105,17 @@ class Receiver:
                 self._check_own(arrival)
                 outcome = await self._outcome_without(arrival)
             except BaseException:
-                await _in_thread(staged.discard)
+                await in_thread(staged.discard)
                 raise
             if outcome is not None:
-                await _in_thread(staged.discard)
+                await in_thread(staged.discard)
                 return outcome
             try:
                 await commit(committer, staged)
             except Superseded:
                 return KEPT
         if self._store.is_misplaced(arrival.bucket, arrival.name, committer):
-            await _in_thread(self._store.mountpaths.unsettle)
+            await in_thread(self._store.mountpaths.unsettle)
         figures = self._tally.figures
         if figures.placement_version == arrival.placement_version:
             figures.in_objects += 1
@@ -184,13 +166,3 @@ async def _more(receive: Receive) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message.get("body", b""), not message.get("more_body", False)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run in a thread, to its end even when this request is cancelled: nobody else may touch the writer before."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise

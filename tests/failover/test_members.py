@@ -200,22 +200,24 @@ class TestEnds:
             assert nodes.api.finished(job)["finished_cnt"] == 2000
 
 
+def known(nodes: Nodes, target: str) -> int:
+    """The version of the map that a target has."""
+    answer = httpx.get(f"{nodes.urls[target]}/v1/daemon", params={"what": "smap"}, timeout=5)
+    return int(answer.json()["version"])
+
+
 def test_a_target_with_an_older_map_is_corrected_and_an_older_map_is_not_taken(tmp_path: Path) -> None:
     with Nodes(tmp_path) as nodes:
         version = int(nodes.smap()["version"])
         old = {"version": 1, "created_ns": 1, "nodes": []}
         assert nodes.intra("t1", "/intra/v1/clustermap", old).status_code == 200
+        assert known(nodes, "t1") >= version
         nodes.api.create_bucket("b")
         nodes.api.put("b", "x", b"x")
         nodes.signal("t1", signal.SIGSTOP)
         assert change(nodes, "start-maintenance", "t2").status_code == 200
         nodes.signal("t1", signal.SIGCONT)
-        url = nodes.urls["t1"]
-
-        def known() -> int:
-            return int(httpx.get(f"{url}/v1/daemon", params={"what": "smap"}, timeout=5).json()["version"])
-
-        wait_for(lambda: known() > version, what="t1 has the later map")
+        wait_for(lambda: known(nodes, "t1") > version, what="t1 has the later map")
         assert nodes.api.get("b", "x").content == b"x"
 
 
