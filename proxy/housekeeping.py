@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -25,34 +26,39 @@ _MAX_TURN_SECONDS = 1.0
 _log = structlog.get_logger("proxy.housekeeping")
 
 
+class _Seen(NamedTuple):
+    """Since when a node is seen to be silent."""
+
+    role: str
+    at: float
+
+
 class Silence:
     """How long nodes have been silent, as far as that was watched; pure, the time is an argument."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._since: dict[str, float] = {}
+        self._since: dict[str, _Seen] = {}
 
-    def forget(self) -> None:
-        """Watching was interrupted: everybody gets the whole time again."""
-        self._since.clear()
+    def forget(self, role: str | None = None) -> None:
+        """Watching was interrupted, for all or for one role: everybody gets the whole time again."""
+        self._since = {node_id: seen for node_id, seen in self._since.items() if role not in (None, seen.role)}
 
     def over(self, nodes: Sequence[Node], online: Callable[[str], bool], now: float) -> list[Node]:
         """The nodes that have been silent for longer than the grace time."""
-        silent = {node.id for node in nodes if not online(node.id)}
-        self._since = {node_id: self._since.get(node_id, now) for node_id in silent}
-        return [node for node in nodes if node.id in silent and now - self._since[node.id] >= self._grace_seconds]
+        silent = [node for node in nodes if not online(node.id)]
+        self._since = {node.id: self._since.get(node.id, _Seen(node.role, now)) for node in silent}
+        return [node for node in silent if now - self._since[node.id].at >= self._grace_seconds]
 
 
-def given_up(cluster_map: ClusterMap, over: Sequence[Node], online: Callable[[str], bool]) -> list[Node]:
-    """Which of the nodes whose time is over leave the map: no targets while more than half of them are silent.
+def most_are_silent(cluster_map: ClusterMap, online: Callable[[str], bool]) -> bool:
+    """Whether more than half of the targets are silent.
 
     So many do not fail at once; it is more likely that they cannot be reached, and then moving everything that they
     have would be the greater harm. Those whose time is not over yet count, too: leases do not end in the same moment.
     """
     silent = [node for node in cluster_map.targets if not online(node.id)]
-    if len(silent) > len(cluster_map.targets) / 2:
-        return [node for node in over if node.role != TARGET]
-    return list(over)
+    return len(silent) > len(cluster_map.targets) / 2
 
 
 class Housekeeping:
@@ -69,10 +75,12 @@ class Housekeeping:
         self._leadership = leadership
         self._membership = membership
         self._silence = Silence(grace_seconds)
+        self._grace_seconds = grace_seconds
         self._turn_seconds = min(_MAX_TURN_SECONDS, membership.ttl_seconds / 6, max(0.02, grace_seconds / 4))
         self._chores = (self._give_up_silent, self._let_leave, *chores)
         self._is_empty = is_empty
-        self._told_half = False
+        self._most_since: float | None = None
+        self._told_most = False
         self._told: dict[Chore, str] = {}
         """What kept a chore from being done the last time: said once, though it is tried every second."""
 
@@ -105,14 +113,25 @@ class Housekeeping:
             self._silence.forget()
             raise
         cluster_map = self._membership.map
-        over = self._silence.over(cluster_map.nodes, self._membership.is_online, clock.boottime())
-        leaving = given_up(cluster_map, over, self._membership.is_online)
-        if len(leaving) < len(over) and not self._told_half:
-            _log.error("housekeeping.too_many_silent", nodes=[node.id for node in over if node not in leaving])
-        self._told_half = len(leaving) < len(over)
-        for node in leaving:
+        now = clock.boottime()
+        over = self._silence.over(cluster_map.nodes, self._membership.is_online, now)
+        if most_are_silent(cluster_map, self._membership.is_online):
+            # What keeps so many away ends for all of them, though not in the same moment.
+            self._silence.forget(TARGET)
+            over = [node for node in over if node.role != TARGET]
+            self._tell_of_most(cluster_map, now)
+        else:
+            self._most_since, self._told_most = None, False
+        for node in over:
             _log.error("housekeeping.node_given_up", node=node.id, role=node.role)
             await self._membership.remove(node.id, authority.compare)
+
+    def _tell_of_most(self, cluster_map: ClusterMap, now: float) -> None:
+        self._most_since = now if self._most_since is None else self._most_since
+        if not self._told_most and now - self._most_since >= self._grace_seconds:
+            silent = [node.id for node in cluster_map.targets if not self._membership.is_online(node.id)]
+            _log.error("housekeeping.too_many_silent", nodes=silent)
+            self._told_most = True
 
     async def _let_leave(self, authority: Authority) -> None:
         for node in self._membership.map.targets:

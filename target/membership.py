@@ -24,7 +24,8 @@ from target.downloads.service import Downloads
 from target.storage.store import Store
 
 INTERVAL_SECONDS = 2.0
-_CALL_TIMEOUT_SECONDS = 5.0
+_CALL_TIMEOUT_SECONDS = 4.0
+"""More than a proxy waits for its store; with the time between reports less than a lease, or a hung proxy costs it."""
 _TARGET_TIMEOUT_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often it asks whether what it holds is still its own, though nothing makes it doubt that."""

@@ -8,7 +8,7 @@ import pytest
 
 from common.clustermap import PROXY, TARGET, ClusterMap, Node
 from common.errors import Fenced
-from proxy.housekeeping import Silence, given_up
+from proxy.housekeeping import Silence, most_are_silent
 from proxy.identities import Remembered
 
 GRACE_SECONDS = 10.0
@@ -47,27 +47,29 @@ class TestSilence:
         silence.forget()
         assert self.over(silence, without("t1"), 150.0) == []
 
+    def test_one_role_may_begin_anew_and_the_other_go_on(self) -> None:
+        silence = Silence(GRACE_SECONDS)
+        self.over(silence, without("t1", "p1"), 100.0)
+        silence.forget(TARGET)
+        assert self.over(silence, without("t1", "p1"), 111.0) == ["p1"]
+        assert self.over(silence, without("t1", "p1"), 121.0) == ["p1", "t1"]
+
 
 @pytest.mark.parametrize(
-    ("targets", "silent", "over", "left"),
+    ("targets", "silent", "most"),
     [
-        (3, ["t1"], ["t1"], ["t1"]),
-        (3, ["t1", "t2"], ["t1", "t2"], []),
-        (3, ["t1", "t2"], ["t1"], []),  # the time of the other is not over yet
-        (10, ["t1", "t2", "t3", "t4", "t5", "t6"], ["t4"], []),
-        (4, ["t1", "t2"], ["t1", "t2"], ["t1", "t2"]),
-        (2, ["t2"], ["t2"], ["t2"]),
-        (1, ["t1"], ["t1"], []),
-        (3, ["t1", "t2", "p1"], ["t1", "t2", "p1"], ["p1"]),
-        (3, ["p1", "p2"], ["p1", "p2"], ["p1", "p2"]),
+        (3, ["t1"], False),
+        (3, ["t1", "t2"], True),
+        (10, ["t1", "t2", "t3", "t4", "t5"], False),
+        (10, ["t1", "t2", "t3", "t4", "t5", "t6"], True),
+        (4, ["t1", "t2"], False),
+        (2, ["t2"], False),
+        (1, ["t1"], True),
+        (3, ["t1", "p1", "p2"], False),
     ],
 )
-def test_no_target_is_given_up_while_more_than_half_of_them_are_silent(
-    targets: int, silent: list[str], over: list[str], left: list[str]
-) -> None:
-    cluster_map = members(targets)
-    whose_time_is_over = [node for node in cluster_map.nodes if node.id in over]
-    assert [node.id for node in given_up(cluster_map, whose_time_is_over, without(*silent))] == left
+def test_more_than_half_of_the_targets_are_most(targets: int, silent: list[str], most: bool) -> None:
+    assert most_are_silent(members(targets), without(*silent)) == most
 
 
 class TestRemembered:

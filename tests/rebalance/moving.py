@@ -61,11 +61,13 @@ def is_running(nodes: Nodes, proxy: str = "p1") -> bool:
     return response.status_code == 200 and response.json()["end_time"] == 0
 
 
-def wait_until_settled(nodes: Nodes, members: set[str] | None = None, *, seconds: float = 90.0) -> None:
+def wait_until_settled(
+    nodes: Nodes, members: set[str] | None = None, *, seconds: float = 90.0, proxy: str = "p1"
+) -> None:
     """Until everything lies where the cluster map of just these members wants it."""
     if members is not None:
-        wait_for(lambda: set(cluster_map(nodes)["tmap"]) == members, what=f"members {members}")
-    wait_for(lambda: not is_running(nodes), seconds=seconds, what="the placement is settled")
+        wait_for(lambda: set(cluster_map(nodes, proxy)["tmap"]) == members, what=f"members {members}")
+    wait_for(lambda: not is_running(nodes, proxy), seconds=seconds, what="the placement is settled")
 
 
 def check_placed(nodes: Nodes, targets: list[str], names: list[str] = NAMES) -> None:
