@@ -28,6 +28,10 @@ class RemoteError(HaulError):
         self.retry = Retry.LATER if status in (429, 503, 507) else Retry.NEVER
 
 
+class Refused(Unavailable):
+    """Nobody listens at the peer's address: its host answers, its process is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """An answer whose body is still to come, as it is on the wire."""
@@ -54,7 +58,7 @@ class NodeClient:
         """POST `body` as msgpack to `url + path`; returns the decoded answer, None when it is empty.
 
         Raises Unavailable when the peer cannot be reached or does not answer in time (`maybe_applied` tells whether
-        it may have acted), RemoteError when it answers with an error.
+        it may have acted), Refused when no process is there, RemoteError when it answers with an error.
         """
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         with _translated(url):
@@ -99,7 +103,8 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise Unavailable(f"{url} does not answer: {_reason(error)}") from None
+        kind = Refused if _is_refused(error) else Unavailable
+        raise kind(f"{url} does not answer: {_reason(error)}") from None
     except AttributeError:
         # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone
         raise Unavailable(f"{url} does not answer: connection reset") from None
@@ -114,6 +119,14 @@ def _decoded(url: str, response: httpx.Response) -> Any:
         return msgpack.unpackb(response.content, strict_map_key=False) if response.content else None
     except (ValueError, TypeError, msgpack.UnpackException):
         raise Unavailable(f"{url} answered with what is not msgpack", maybe_applied=True) from None
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether each address of the peer refused the connection, by what lies at the bottom of the error."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    attempts = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
+    return all(isinstance(attempt, ConnectionRefusedError) for attempt in attempts)
 
 
 def _reason(error: httpx.HTTPError) -> str:

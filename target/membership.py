@@ -2,7 +2,8 @@
 
 Who is a member, and what follows from silence, is decided by the proxies. A target that no proxy has answered for a
 while holds still (`may_work`): its tasks may be others' by now, and it asks which are before it goes on. That the
-meta store is away is an answer, too, if every proxy gives it: nobody is given up then. One that is silent may reach it.
+meta store is away is an answer, too, if every proxy that runs gives it: nobody is given up then. A silent one may reach
+the store; one whose host refuses the connection does not run, and gives nobody up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from common.clock import boottime
 from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
 from common.names import Bucket, printable
-from common.nodeclient import NodeClient, RemoteError
+from common.nodeclient import NodeClient, Refused, RemoteError
 from target.addresses import OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
@@ -37,7 +38,7 @@ _log = structlog.get_logger("target.membership")
 
 
 class _StoreAway(RemoteError):
-    """Every single proxy has answered, and none of them reaches the meta store."""
+    """Every proxy that runs has answered, and none of them reaches the meta store."""
 
 
 class Membership:
@@ -278,7 +279,7 @@ class Membership:
     async def _ask_any(self, path: str, body: object) -> Any:
         """The first proxy's answer, or the last error: RemoteError of one that has answered, or else PeerError.
 
-        It is _StoreAway only when no proxy was silent.
+        It is _StoreAway only when no proxy was silent; one that refuses the connection is not there.
         """
         last: HaulError = Unavailable("no proxy is configured")
         is_silence = False
@@ -290,7 +291,7 @@ class Membership:
                     raise
                 last = error
             except PeerError as error:
-                is_silence = True
+                is_silence = is_silence or not isinstance(error, Refused)
                 last = last if isinstance(last, RemoteError) else error
             if self._proxies[0] == proxy:  # else somebody has found so before
                 self._proxies.append(self._proxies.pop(0))

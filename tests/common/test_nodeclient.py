@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from common.errors import Retry, Unavailable
-from common.nodeclient import NodeClient, RemoteError
+from common.nodeclient import NodeClient, Refused, RemoteError
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -118,17 +118,18 @@ def test_connections_are_kept() -> None:
     assert connections == 1
 
 
-def test_a_refused_connection_was_certainly_not_applied() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_refused_connection_was_certainly_not_applied(host: str) -> None:
     async def run() -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take the port
             client = NodeClient()
             try:
-                await client.call(f"http://127.0.0.1:{unused.getsockname()[1]}", "/")
+                await client.call(f"http://{host}:{unused.getsockname()[1]}", "/")
             finally:
                 await client.close()
 
-    with pytest.raises(Unavailable, match="does not answer") as failed:
+    with pytest.raises(Refused, match="does not answer") as failed:
         asyncio.run(run())
     assert not failed.value.maybe_applied
     assert failed.value.retry is Retry.LATER
@@ -152,6 +153,7 @@ def test_a_connection_that_is_never_accepted_was_certainly_not_applied() -> None
     with pytest.raises(Unavailable, match="does not answer") as failed:
         asyncio.run(run())
     assert not failed.value.maybe_applied
+    assert not isinstance(failed.value, Refused)
 
 
 @pytest.mark.parametrize("behaviour", [closing_at_once, closing_within_the_answer])

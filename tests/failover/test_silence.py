@@ -153,21 +153,24 @@ async def report(membership: Membership) -> None:
         await membership.report_once()
 
 
-@pytest.mark.parametrize("other", ["silent", "away", "well"])
-def test_that_the_store_is_away_counts_only_when_every_proxy_says_so(
-    other: str, proxies: list[tuple[Proxy, str]], clock: Clock
+@pytest.mark.parametrize("other", ["silent", "dead", "away", "well"])
+def test_that_the_store_is_away_counts_only_when_every_proxy_that_runs_says_so(
+    other: str, proxies: list[tuple[Proxy, str]], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first, url), (second, second_url) = proxies
+    monkeypatch.setattr("target.membership._CALL_TIMEOUT_SECONDS", 0.5)
 
     async def scenario() -> None:
         client = NodeClient()
-        membership = member(client, url, nobodys_url() if other == "silent" else second_url)
-        await joined(membership)
-        first.is_store_away, second.is_store_away = True, other == "away"
-        for _ in range(2):
-            clock.pass_by(0.6 * STILL_AFTER_SECONDS)
-            await report(membership)
-        assert membership.may_work == (other != "silent")
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            urls = {"silent": f"http://127.0.0.1:{mute.getsockname()[1]}", "dead": nobodys_url()}
+            membership = member(client, url, urls.get(other, second_url))
+            await joined(membership)
+            first.is_store_away, second.is_store_away = True, other == "away"
+            for _ in range(2):
+                clock.pass_by(0.6 * STILL_AFTER_SECONDS)
+                await report(membership)
+            assert membership.may_work == (other != "silent")
         await client.close()
 
     asyncio.run(scenario())

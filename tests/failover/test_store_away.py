@@ -55,9 +55,9 @@ class Running:
 
 
 @contextmanager
-def started(directory: Path) -> Iterator[Running]:
+def started(directory: Path, grace_seconds: float = 3.0) -> Iterator[Running]:
     with Etcd(directory / "etcd") as etcd, pattern_origin(BODY) as origin:
-        settings = {"failover_grace_seconds": 3.0}
+        settings = {"failover_grace_seconds": grace_seconds}
         nodes = Nodes(directory / "nodes", targets=2, meta_store=etcd.meta_store, proxy_settings=settings)
         with nodes:
             yield Running(etcd, origin, nodes)
@@ -144,6 +144,31 @@ def test_what_runs_goes_on_and_what_is_new_waits(take_away: TakeAway, running: R
     # Nobody was taken for dead because nobody could be heard.
     assert nodes.members() == {"t1", "t2"}
     assert nodes.smap()["version"] == version
+
+
+def test_targets_begin_what_is_left_with_a_dead_proxy_too(tmp_path: Path) -> None:
+    grace_seconds = 8.0
+    with started(tmp_path, grace_seconds) as running:
+        nodes, gate = running.nodes, running.origin.gate("/o/0000")
+        template = running.origin.url(f"/o/{{0000..{OBJECTS - 1:04}}}")
+        job = nodes.api.download(type="range", template=template, limits={"connections": 1})
+        wait_for(lambda: running.finished_count(job) > 0, what="the job runs")
+        nodes.kill("p2")
+        running.etcd.pause()
+        away_since = time.monotonic()
+        wait_for(
+            lambda: time.monotonic() - away_since > LEASE_SECONDS + 2 * grace_seconds,
+            what="a target that nobody has answered holds still",
+        )
+        begun = running.finished_count(job)
+        gate.release()
+        wait_for(lambda: running.finished_count(job) == OBJECTS, what="the job's end")
+        assert begun < OBJECTS
+        running.etcd.resume()
+        nodes.start("p2")
+        nodes.wait_until_ready()
+        check_complete(nodes, job, "b")
+        assert nodes.members() == {"t1", "t2"}
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
