@@ -67,12 +67,13 @@ class Members:
         try:
             if self._search is None or self._search.done():
                 self._search = self._scope.start("search for a member of etcd", self._find())
-            done, _ = await asyncio.wait({self._search}, timeout=max(timeout_seconds, 0.0))
+            search = self._search  # by the time this is answered, another caller may have begun a new one
+            done, _ = await asyncio.wait({search}, timeout=max(timeout_seconds, 0.0))
         finally:
             self._waiting -= 1
-        if not done or self._search.cancelled():
+        if not done or search.cancelled():
             raise Unavailable(self._why)
-        if (error := self._search.result()) is not None:
+        if (error := search.result()) is not None:
             raise error
         return self._urls[0]
 
