@@ -11,7 +11,9 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from common.errors import HaulError, JobNotFound, Unavailable
+import structlog
+
+from common.errors import HaulError, JobNotFound, PeerError, Unavailable
 from common.metastore.base import (
     ABSENT,
     Compare,
@@ -43,6 +45,7 @@ _FEW = 16
 _PATIENCE_SECONDS = 1.0
 """Who only wants to see a job is shown the record as it was last seen, when the store has not answered by then."""
 T = TypeVar("T")
+_log = structlog.get_logger("proxy.downloads.jobstore")
 Write = Callable[[Sequence[Compare], Sequence[Put]], Awaitable[TransactionResult]]
 """Makes a transaction that may have more in it than what it is given."""
 
@@ -152,15 +155,18 @@ class JobStore:
         return await self._store.get(_planning_key(job_id)) is not None
 
     async def announce(self, job_id: str) -> None:
-        """Tell the other proxies that a job is being planned, until the calling task is cancelled."""
-        lease = await self._store.grant(_PLANNING_SECONDS)
+        """Tell the other proxies that a job is being planned, until the calling task is cancelled; a failure is logged."""
         try:
-            await put(self._store, _planning_key(job_id), b"", lease.id)
-            while True:
-                await asyncio.sleep(_PLANNING_SECONDS / 3)
-                await self._store.keep_alive(lease.id)
-        finally:
-            await self._store.revoke(lease.id)
+            lease = await self._store.grant(_PLANNING_SECONDS)
+            try:
+                await put(self._store, _planning_key(job_id), b"", lease.id)
+                while True:
+                    await asyncio.sleep(_PLANNING_SECONDS / 3)
+                    await self._store.keep_alive(lease.id)
+            finally:
+                await self._store.revoke(lease.id)
+        except PeerError as error:
+            _log.warning("downloads.not_announced", job=job_id, error=error.message)
 
     async def drop(self, job_id: str) -> JobRecord:
         """Keep a job from being committed, for a day; returns what is there: the tombstone, or the job after all."""

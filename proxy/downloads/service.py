@@ -166,10 +166,7 @@ class Downloads:
     async def _announce(self, job_id: str) -> None:
         """Most jobs are committed before anybody could ask; only a job that takes longer is worth a write."""
         await asyncio.sleep(_ANNOUNCE_AFTER_SECONDS)
-        try:
-            await self._jobs.announce(job_id)
-        except PeerError as error:
-            _log.warning("downloads.not_announced", job=job_id, error=error.message)
+        await self._jobs.announce(job_id)
 
     async def _assign_and_commit(self, planned: Plan, bucket: Claim, key: RequestKey | None) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
