@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -262,7 +263,11 @@ class Chaos:
         self._wait_until_ready(node)
 
     def _wait_until_ready(self, node: str) -> None:
-        wait_for(lambda: is_ready(self._nodes.urls[node]), seconds=_PATIENCE_SECONDS, what=f"{node} ready")
+        def ready() -> bool:
+            assert self._nodes.is_running(node), f"{node} has ended by itself"
+            return is_ready(self._nodes.urls[node])
+
+        wait_for(ready, seconds=_PATIENCE_SECONDS, what=f"{node} ready")
 
     def _members(self) -> set[str]:
         for proxy in self._nodes.proxy_ids:
@@ -351,16 +356,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    print(f"seed {arguments.seed}; {directory} is kept if it does not end well", flush=True)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
-        per_job = arguments.objects // arguments.jobs
-        tally, happened = run(arguments.seed, arguments.jobs, per_job, arguments.minutes, Path(directory))
+    per_job = arguments.objects // arguments.jobs
+    tally, happened = run(arguments.seed, arguments.jobs, per_job, arguments.minutes, directory)
     for name, count in sorted(happened.items()):
         print(f"{count:4} × {name}")
     minutes = (time.monotonic() - begun) / 60
     print(f"seed {arguments.seed}: {per_job * arguments.jobs} objects, {minutes:.0f} minutes: {tally}")
-    return 0 if not (tally.lost or tally.duplicated or tally.corrupt) else 1
+    if tally.lost or tally.duplicated or tally.corrupt:
+        return 1
+    shutil.rmtree(directory)
+    return 0
 
 
 if __name__ == "__main__":
