@@ -155,7 +155,7 @@ class JobStore:
         return await self._store.get(_planning_key(job_id)) is not None
 
     async def announce(self, job_id: str) -> None:
-        """Tell the other proxies that a job is being planned, until the calling task is cancelled; a failure is logged."""
+        """Tell the other proxies that a job is being planned, until the task is cancelled; a failure is logged."""
         try:
             lease = await self._store.grant(_PLANNING_SECONDS)
             try:
