@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Awaitable, Callable
 from functools import partial
 
+import structlog
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from common import clock, web
 from common.clustermap import PROXY, Node
-from common.errors import Fenced, HaulError, InvalidRequest, PeerError
+from common.errors import Fenced, HaulError, InvalidRequest, PeerError, Unavailable
 from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
 from common.metastore.base import MetaStore, WrongIncarnation
@@ -57,6 +59,9 @@ from proxy.watching import follow
 
 _STILL_PART = 2 / 3
 _HOLDINGS_SECONDS = 5.0
+_START_SECONDS = 20.0
+_START_PAUSE_SECONDS = 0.5
+_log = structlog.get_logger("proxy")
 
 
 class ProxyNode:
@@ -110,16 +115,16 @@ class ProxyNode:
         self.application = web.guarded(self._dispatch, self._name)
 
     async def start(self) -> None:
-        """Open the store, take up its state, join the cluster."""
+        """Open the store, take up its state, join the cluster; raises Unavailable when the store does not let it."""
         if isinstance(self._store, EmbeddedStore) and (path := self._config.meta_store_path) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.ended = asyncio.get_running_loop().create_future()
-        await self._store.start()
-        await self._membership.start()
+        await _patiently(self._store.start)
+        await _patiently(self._membership.start)
         self._scope.start("membership keep-alive", self._stay_joined())
         self._scope.start("leadership", self._leadership.run())
         self._scope.start("housekeeping", self._housekeeping.run())
-        await self._buckets.refresh()
+        await _patiently(self._buckets.refresh)
         self._scope.start("buckets", follow(self._store, BUCKETS_PREFIX, self._buckets.on_event))
         self._scope.start("jobs", follow(self._store, JOBS_PREFIX, self._jobs.on_event))
 
@@ -200,6 +205,20 @@ def _configured_store(config: ProxyConfig) -> MetaStore:
         else None,
         tls=tls_context(*files) if urls[0].startswith("https:") else None,
     )
+
+
+async def _patiently(step: Callable[[], Awaitable[object]]) -> None:
+    """Where everything is started at once, the store may be busy, or led by nobody for a moment."""
+    deadline = clock.monotonic() + _START_SECONDS
+    while True:
+        try:
+            await step()
+            return
+        except Unavailable as error:
+            if clock.monotonic() >= deadline:
+                raise
+            _log.warning("proxy.start_delayed", error=error.message)
+            await asyncio.sleep(_START_PAUSE_SECONDS)
 
 
 async def _is_empty(peers: Peers, node: Node) -> bool:

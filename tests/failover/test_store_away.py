@@ -183,6 +183,16 @@ def test_one_etcd_less_holds_nothing_up(how: str, running: Running) -> None:
     running.nodes.wait_until_ready()
 
 
+def test_a_proxy_that_starts_while_the_store_is_away_waits_a_little(running: Running) -> None:
+    nodes = running.nodes
+    nodes.kill("p2")
+    running.etcd.pause()
+    nodes.start("p2")
+    wait_for(lambda: "proxy.start_delayed" in nodes.log_of("p2"), what="p2 has tried")
+    running.etcd.resume()
+    nodes.wait_until_ready()
+
+
 def test_an_etcd_that_was_made_anew_stops_the_proxies(tmp_path: Path) -> None:
     with started(tmp_path) as running:
         etcd, nodes = running.etcd, running.nodes
