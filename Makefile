@@ -69,7 +69,7 @@ test-packages:
 
 test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
-	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/docker/with-engine.sh sh -euc \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PROMETHEUS_IMAGE=haul-prometheus:local deploy/docker/with-engine.sh sh -euc \
 		'deploy/docker/build.sh; pytest tests/compose --timeout=600 "$$@"' pytest $(ARGS)
 
 soak: dev ## a hundred thousand objects under random kills; takes minutes

@@ -25,6 +25,7 @@ _IN_FILE = 4
 _MAX_TARGETS = 64
 _FIRST_PORT = 9101
 _DISKS = ("disk1", "disk2")
+_PROFILES = {"monitoring": ("prometheus", "grafana"), "prometheus": ("prometheus",)}
 _POLL_SECONDS = 0.5
 _EVERYWHERE = "0.0.0.0"  # noqa: S104
 
@@ -158,7 +159,8 @@ class ComposeCluster:
 
     def _start(self, targets: int, *options: str) -> None:
         self._write(targets)
-        others = ["prometheus", "grafana"] if "monitoring" in os.environ.get("COMPOSE_PROFILES", "") else []
+        profiles = os.environ.get("COMPOSE_PROFILES", "").split(",")
+        others = dict.fromkeys(service for profile in profiles for service in _PROFILES.get(profile, ()))
         self._run("up", "--detach", *options, *self._services(targets), *others)
 
     @staticmethod

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds HAUL_IMAGE, and an image of Debian's etcd unless ETCD_IMAGE names another one to be used.
+# Builds HAUL_IMAGE, and an image of Debian's etcd unless ETCD_IMAGE names another one to be used; one of Debian's
+# Prometheus only if PROMETHEUS_IMAGE is haul-prometheus:local.
 #
 # BASE_IMAGE chooses the base; unset, Python's official image is taken, or where it cannot be pulled, one is made from
 # Debian's packages (base.sh). WHEELS is a directory with wheels of everything in pyproject.toml and of setuptools;
@@ -8,6 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 image=${HAUL_IMAGE:-haul:local}
 etcd_image=haul-etcd:local
+prometheus_image=haul-prometheus:local
 official=python:3.11-slim-bookworm
 own=haul-base:bookworm
 
@@ -36,7 +38,11 @@ else
 fi
 
 docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$image" . >/dev/null
-[ "${ETCD_IMAGE:-$etcd_image}" != "$etcd_image" ] || exists "$etcd_image" \
-    || docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$etcd_image" - \
-        <deploy/docker/etcd.Dockerfile >/dev/null
-docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' | grep -xE "($image|$etcd_image|$base)  .*"
+# of_debian NAME IMAGE: once, from NAME.Dockerfile
+of_debian() {
+    exists "$2" || docker build --quiet --network host --build-arg BASE_IMAGE="$base" --tag "$2" - \
+        <"deploy/docker/$1.Dockerfile" >/dev/null
+}
+[ "${ETCD_IMAGE:-$etcd_image}" != "$etcd_image" ] || of_debian etcd "$etcd_image"
+[ "${PROMETHEUS_IMAGE:-}" != "$prometheus_image" ] || of_debian prometheus "$prometheus_image"
+docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' | grep -xE "($image|$etcd_image|$prometheus_image|$base)  .*"

@@ -44,12 +44,15 @@ class Containers:
         names = [*PROXIES, *(f"target{number}" for number in range(1, MAX_TARGETS + 1))]
         first_port = free_port()
         ports = {name: first_port + position for position, name in enumerate(names)}
+        prometheus_port = first_port + len(names)
         self._settings = {f"HAUL_{name.upper()}_PORT": str(port) for name, port in ports.items()} | {
+            "PROMETHEUS_PORT": str(prometheus_port),
             "COMPOSE_PROJECT_NAME": project,
             # The networks that an engine makes have private addresses; the nodes' own are refused all the same.
             "HAUL_ALLOW_ORIGINS": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
             "HAUL_FAILOVER_GRACE_SECONDS": str(FAILOVER_GRACE_SECONDS),
         }
+        ports["prometheus"] = prometheus_port
         self.urls = {name: f"http://localhost:{port}" for name, port in ports.items()}
         self.apis = {name: Api(self.urls[name]) for name in PROXIES}
 
@@ -84,8 +87,10 @@ class Containers:
         return found
 
     def services(self) -> list[str]:
+        """The members of etcd, the proxies and the targets."""
         found = self._docker.containers.list(all=True, filters={"label": self._labels})
-        return sorted(container.labels["com.docker.compose.service"] for container in found)
+        services = sorted(container.labels["com.docker.compose.service"] for container in found)
+        return [service for service in services if service.startswith(("etcd", "proxy", "target"))]
 
     def targets(self) -> list[str]:
         return [service for service in self.services() if service.startswith("target")]
