@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from common.errors import InvalidRequest, Unavailable
 from common.names import Bucket
 from common.placement import choose, digest
+from common.versions import unknown_fields, unknown_of
 
 PROXY = "proxy"
 TARGET = "target"
@@ -43,6 +44,7 @@ class Node:
     mountpaths: tuple[str, ...] = ()
     flags: int = 0
     data_id: str = ""
+    unknown: Mapping[str, Any] = unknown_fields()
     digest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class Node:
     def to_wire(self) -> dict[str, Any]:
         """Plain values for msgpack and JSON."""
         return {
+            **self.unknown,
             "id": self.id,
             "role": self.role,
             "url": self.url,
@@ -77,7 +80,7 @@ class Node:
 
     @classmethod
     def from_wire(cls, plain: Mapping[str, Any]) -> Self:
-        """Read `to_wire`'s form; fields of a newer peer are ignored. Raises InvalidRequest when it is none."""
+        """Read `to_wire`'s form; fields of a newer peer are only kept. Raises InvalidRequest when it is none."""
         try:
             return cls(
                 str(plain["id"]),
@@ -88,6 +91,7 @@ class Node:
                 tuple(str(path) for path in plain.get("mountpaths", ())),
                 int(plain.get("flags", 0)),
                 str(plain.get("data_id", "")),
+                unknown_of(cls, plain),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a node: {type(error).__name__} {error}") from None
@@ -124,6 +128,7 @@ class ClusterMap:
     placement_version: int = 0
     settled_version: int = 0
     earlier: tuple[tuple[str, ...], ...] = ()
+    unknown: Mapping[str, Any] = unknown_fields()
     targets: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     proxies: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     _candidates: tuple[Node, ...] = field(init=False, repr=False, compare=False)
@@ -214,6 +219,7 @@ class ClusterMap:
     def to_wire(self) -> dict[str, Any]:
         """Plain values for msgpack and JSON."""
         return {
+            **self.unknown,
             "version": self.version,
             "created_ns": self.created_ns,
             "nodes": [node.to_wire() for node in self.nodes],
@@ -224,7 +230,7 @@ class ClusterMap:
 
     @classmethod
     def from_wire(cls, plain: Mapping[str, Any]) -> Self:
-        """Read `to_wire`'s form; raises InvalidRequest when it is none."""
+        """Read `to_wire`'s form; fields of a newer peer are only kept. Raises InvalidRequest when it is none."""
         try:
             nodes = tuple(Node.from_wire(node) for node in plain["nodes"])
             earlier = tuple(tuple(str(one) for one in placed) for placed in plain.get("earlier", ()))
@@ -232,6 +238,7 @@ class ClusterMap:
             return cls(
                 *(int(plain["version"]), int(plain["created_ns"]), nodes),
                 *(int(placement_version), int(settled_version), earlier),
+                unknown_of(cls, plain),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a cluster map: {type(error).__name__} {error}") from None

@@ -17,6 +17,7 @@ import msgpack
 from common.expectation import Expectation
 from common.links import without_secrets
 from common.names import Bucket
+from common.versions import unknown_fields, unknown_of, with_unknown
 
 DEFAULT_PRIORITY = 3
 PRIORITIES = range(1, 6)
@@ -30,6 +31,11 @@ class TaskSpec(NamedTuple):
     name: str
     link: str
     expected: Expectation | None = None
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> Self:
+        """Read msgpack's form; what a newer peer has appended is ignored."""
+        return cls(*plain[: len(cls._fields)])
 
 
 class Planned(NamedTuple):
@@ -81,6 +87,7 @@ class JobSpec:
     assignment: str = ""
     lost: tuple[str, ...] = ()
     earlier: tuple[Planned, ...] = ()
+    unknown: Mapping[str, Any] = unknown_fields()
 
     @property
     def share_id(self) -> str:
@@ -94,23 +101,28 @@ class JobSpec:
 
     def pack(self) -> bytes:
         """The msgpack form."""
-        plain = asdict(self)
+        plain = with_unknown(asdict(self))
         plain["bucket"] = self.bucket.uname
         packed: bytes = msgpack.packb(plain)
         return packed
 
     def without_secrets(self) -> Self:
-        """What a share that has ended still needs: the names, but neither headers nor what a link may hide."""
+        """What a share that has ended still needs: the names, but neither headers nor what a link may hide.
+
+        What is not known may be a secret, too.
+        """
         template = without_secrets(self.template)
         is_cut = self.is_cut or template != self.template
         if template and "{" not in template:
             template += "#{0..0}"  # the range stood in what is gone; it had one value, or its names would have collided
-        return replace(self, headers=(), template=template, is_cut=is_cut)
+        return replace(self, headers=(), template=template, is_cut=is_cut, unknown={})
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Read the msgpack form; fields of a newer peer are ignored."""
-        plain = {key: value for key, value in msgpack.unpackb(packed).items() if key in cls.__dataclass_fields__}
+        """Read the msgpack form; fields of a newer peer are only kept."""
+        unpacked = msgpack.unpackb(packed)
+        plain = {key: value for key, value in unpacked.items() if key in cls.__dataclass_fields__}
+        plain["unknown"] = unknown_of(cls, unpacked)
         plain["bucket"] = Bucket.from_uname(plain["bucket"])
         plain["targets"] = _pairs(plain["targets"])
         plain["lost"] = tuple(plain.get("lost", ()))

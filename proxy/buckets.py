@@ -198,7 +198,7 @@ class Buckets:
         records: dict[str, BucketRecord] = {}
         for item in listing.items:
             if item.key == _COUNTER:
-                version, last_id = msgpack.unpackb(item.value)
+                version, last_id, *_ = msgpack.unpackb(item.value)
                 counter_revision = item.mod_revision
             else:
                 record = _unpack(item.key.removeprefix(PREFIX), item.value)
@@ -212,7 +212,7 @@ def _pack(record: BucketRecord) -> bytes:
 
 
 def _unpack(uname: str, value: bytes) -> BucketRecord:
-    bucket_id, created_ns, properties = msgpack.unpackb(value)
+    bucket_id, created_ns, properties, *_ = msgpack.unpackb(value)  # a newer proxy may have appended more
     return BucketRecord(Bucket.from_uname(uname), bucket_id, created_ns, properties)
 
 

@@ -6,6 +6,7 @@ place in the map. Where the records are kept is left to `membership`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import msgpack
 from common.clustermap import Node
 from common.errors import Fenced
 from common.identity import start_of
+from common.versions import unknown_fields, unknown_of, with_unknown
 
 PREFIX = "identities/"
 
@@ -26,10 +28,13 @@ class Remembered:
     incarnation: int = 0
     has_left: bool = False
     flags: int = 0
+    unknown: Mapping[str, Any] = unknown_fields()
 
     def started(self, node: Node) -> Remembered:
         """The node has started; an empty data directory makes it a new one."""
-        return Remembered(node.data_id, node.incarnation, flags=self.flags if self.data_id == node.data_id else 0)
+        if self.data_id != node.data_id:
+            return Remembered(node.data_id, node.incarnation)
+        return Remembered(node.data_id, node.incarnation, flags=self.flags, unknown=self.unknown)
 
     def check(self, node: Node) -> None:
         """Raise Fenced when this start cannot follow the one that is remembered."""
@@ -47,15 +52,16 @@ class Remembered:
 
     def pack(self) -> bytes:
         """The record's value."""
-        return bytes(msgpack.packb(asdict(self)))
+        return bytes(msgpack.packb(with_unknown(asdict(self))))
 
     @classmethod
     def unpack(cls, value: bytes | None) -> Self:
-        """Read a record's value; None is that of a node that nothing is known of."""
+        """Read a record's value, of a newer proxy's fields nothing is lost; None: nothing is known of the node."""
         plain: dict[str, Any] = {} if value is None else msgpack.unpackb(value)
         return cls(
             str(plain.get("data_id", "")),
             int(plain.get("incarnation", 0)),
             bool(plain.get("has_left", False)),
             int(plain.get("flags", 0)),
+            unknown_of(cls, plain),
         )

@@ -229,7 +229,7 @@ class Reassigning:
         sequence, is_last = 0, False
         while not is_last:
             part = await self._part(node, name, holder, sequence)
-            tasks = [TaskSpec(*task) for task in part["tasks"]]
+            tasks = [TaskSpec.from_plain(task) for task in part["tasks"]]
             if tasks:
                 yield tasks
             sequence, is_last = sequence + 1, part["is_last"]
@@ -290,7 +290,7 @@ class Reassigning:
             spec = JobSpec.unpack(part["spec"])
             sender = sender or ShareSender(self._peers, spec, node, keeper, epoch=authority.epoch)
             sequence, is_last = sequence + 1, part["is_last"]
-            await sender.copy([TaskSpec(*task) for task in part["tasks"]], is_last=is_last)
+            await sender.copy([TaskSpec.from_plain(task) for task in part["tasks"]], is_last=is_last)
         token = assignment.token
         await self._jobs.update(record.id, lambda current: current.copied(token, holder, keeper.id), authority.compare)
         self._forgotten_copies.discard((name, holder, keeper.id))

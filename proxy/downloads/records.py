@@ -23,6 +23,7 @@ import msgpack
 
 from common.errors import InvalidRequest, JobNotFound
 from common.shares import DEFAULT_PRIORITY, JobSpec, Planned, share_id
+from common.versions import unknown_fields, unknown_of, with_unknown
 
 MAX_NOTES = 50
 """Of each job; the newest stay."""
@@ -56,6 +57,7 @@ class Assignment:
     planned: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
+    unknown: Mapping[str, Any] = unknown_fields()
 
     def keeper_of(self, holder: str) -> str:
         """Who keeps a copy of a holder's list; empty when nobody does."""
@@ -77,11 +79,12 @@ class Assignment:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Read msgpack's form; fields of a newer proxy are ignored."""
+        """Read msgpack's form; fields of a newer proxy are only kept."""
         known = _known(plain, cls.__dataclass_fields__)
         for name in ("holders", "planned", "lost"):
             known[name] = tuple(known.get(name, ()))
         known["copies"] = tuple((holder, keeper) for holder, keeper in known.get("copies", ()))
+        known["unknown"] = unknown_of(cls, plain)
         return cls(**known)
 
 
@@ -110,6 +113,7 @@ class JobRecord:
     is_range: bool = False
     notes: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
+    unknown: Mapping[str, Any] = unknown_fields()
 
     @property
     def shares(self) -> tuple[tuple[str, str], ...]:
@@ -234,21 +238,25 @@ class JobRecord:
 
     def pack(self) -> bytes:
         """The msgpack form."""
-        packed: bytes = msgpack.packb(asdict(self))
+        plain = with_unknown(asdict(self))
+        plain["assignments"] = [with_unknown(one) for one in plain["assignments"]]
+        packed: bytes = msgpack.packb(plain)
         return packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Read the msgpack form; fields of a newer proxy are ignored."""
+        """Read the msgpack form; fields of a newer proxy are only kept, but for a summary's: it is never changed."""
         unpacked = msgpack.unpackb(packed)
         if "assignments" not in unpacked:
-            unpacked["assignments"] = [{"holders": unpacked["targets"], "planned": unpacked["targets"]}]
+            targets = unpacked.pop("targets")
+            unpacked["assignments"] = [{"holders": targets, "planned": targets}]
         plain = _known(unpacked, cls.__dataclass_fields__)
         plain["pending"], plain["refused"] = tuple(plain["pending"]), tuple(plain.get("refused", ()))
         plain["notes"] = tuple((at_ns, note) for at_ns, note in plain.get("notes", ()))
         plain["assignments"] = tuple(Assignment.from_plain(one) for one in plain["assignments"])
         if plain["summary"] is not None:
             plain["summary"] = Figures(**_known(plain["summary"], Figures.__dataclass_fields__))
+        plain["unknown"] = unknown_of(cls, unpacked)
         return cls(**plain)
 
 

@@ -125,7 +125,7 @@ class IntraApi:
         """A batch and its spec; one that takes over what others held must come from the latest leader."""
         if body.get("epoch") is not None:
             self._epochs.check(Epoch.from_wire(body["epoch"]))
-        return [TaskSpec(*task) for task in body["tasks"]], JobSpec.unpack(body["spec"])
+        return [TaskSpec.from_plain(task) for task in body["tasks"]], JobSpec.unpack(body["spec"])
 
     async def _accept_copy(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         tasks, spec = self._batch(body)
@@ -200,7 +200,7 @@ class IntraApi:
         return {"lines": lines, "cursor": cursor}
 
     async def _survey(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
-        spec, tasks = JobSpec.unpack(body["spec"]), [TaskSpec(*task) for task in body["tasks"]]
+        spec, tasks = JobSpec.unpack(body["spec"]), [TaskSpec.from_plain(task) for task in body["tasks"]]
         return (await asyncio.to_thread(self._surveyor.survey, spec, tasks, int(body["ask"]))).to_wire()
 
     async def _lease(self, path: list[str], query: Mapping[str, str], body: Any) -> object:

@@ -343,7 +343,7 @@ def pack_tasks(tasks: Sequence[TaskSpec]) -> bytes:
 
 def unpack_tasks(packed: bytes) -> list[TaskSpec]:
     """The tasks that `pack_tasks` packed."""
-    return [TaskSpec(*task) for task in msgpack.unpackb(zlib.decompress(packed))]
+    return [TaskSpec.from_plain(task) for task in msgpack.unpackb(zlib.decompress(packed))]
 
 
 def remove_share(connection: sqlite3.Connection, number: int) -> None:

@@ -42,9 +42,9 @@ class Arrival:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Read `pack`'s form; raises InvalidRequest, InvalidName."""
+        """Read `pack`'s form, what a newer target has appended is ignored; raises InvalidRequest, InvalidName."""
         try:
-            version, uname, bucket_id, name, metadata = msgpack.unpackb(packed)
+            version, uname, bucket_id, name, metadata, *_ = msgpack.unpackb(packed)
             described = ObjectMetadata.unpack(metadata)
         except (ValueError, TypeError, msgpack.UnpackException, Damaged):
             raise InvalidRequest("not the head of an object") from None
