@@ -13,19 +13,21 @@ import pytest
 from tests.crash.processes import pattern_origin
 from tests.disks.operating import BODY, changed, check_once, listed, objects_on
 from tests.nodes import Nodes
-from tests.storage.disks import ext4, files_below, lose_power, mounted_tmpfs
+from tests.storage.disks import ext4, files_below, lose_power, mounted_tmpfs, xfs
 from tests.waiting import wait_for
+
+IMAGES = {"ext4": ext4, "xfs": xfs}
 
 
 @contextmanager
 def target_with(tmp_path: Path, *disks: str, **target_settings: object) -> Iterator[tuple[Nodes, list[Path]]]:
-    """One target whose mountpaths are on file systems of their own: `ext4`, `tmpfs`, or `dir` for a plain directory."""
+    """One target whose mountpaths are on file systems of their own: `ext4`, `xfs`, `tmpfs`; `dir` is a directory."""
     with contextlib.ExitStack() as stack:
         nodes = Nodes(tmp_path, targets=1, mountpaths=len(disks), target_settings=dict(target_settings))
         paths = [tmp_path / "t1" / f"mp{number}" for number in range(1, len(disks) + 1)]
         for path, disk in zip(paths, disks, strict=True):
-            if disk == "ext4":
-                stack.enter_context(ext4(tmp_path / f"{path.name}.img", path, lazily=True))
+            if disk in IMAGES:
+                stack.enter_context(IMAGES[disk](tmp_path / f"{path.name}.img", path, lazily=True))
             elif disk == "tmpfs":
                 stack.enter_context(mounted_tmpfs(path, "size=64m"))
         stack.enter_context(nodes)
@@ -42,8 +44,18 @@ def unmount(path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("disk", "die"), [("ext4", lose_power), ("ext4", turn_read_only), ("tmpfs", unmount)])
-@pytest.mark.parametrize("durability", ["power-loss", "process"])
+@pytest.mark.parametrize(
+    ("disk", "die", "durability"),
+    [
+        ("ext4", lose_power, "power-loss"),
+        ("ext4", lose_power, "process"),
+        ("ext4", turn_read_only, "power-loss"),
+        ("ext4", turn_read_only, "process"),
+        ("tmpfs", unmount, "power-loss"),
+        ("tmpfs", unmount, "process"),
+        ("xfs", lose_power, "power-loss"),
+    ],
+)
 def test_one_disk_of_three_dies_under_a_job(
     tmp_path: Path, disk: str, die: Callable[[Path], None], durability: str
 ) -> None:
