@@ -37,7 +37,9 @@ class TargetConfig(NodeSettings):
         15.0, gt=0, description="How often a small file is written to every mountpath to see whether its disk works."
     )
     disk_patience_seconds: float = Field(
-        20.0, gt=0, description="How long that may take before the disk counts as failed."
+        20.0,
+        gt=0,
+        description="How long that may take, with no other write finished meanwhile, before the disk counts as failed.",
     )
     high_watermark_percent: float = Field(
         95.0, gt=0, le=100, description="A mountpath of which more is used takes no new objects (status 507)."

@@ -1,15 +1,19 @@
 """Whether disks still work, and have room: errors are counted, suspects are probed, what has vanished is noticed.
 
-A probe writes, syncs, reads and removes a small file, on a thread of its own, because a disk may hang for ever. What
-is done about a disk that fails is left to `target.disks`, and how its path stands then to `registry`.
+A probe writes, syncs, reads and removes a small file, on a thread of its own, because a disk may hang for ever; one
+that is only slow has other writes to finish first, and is seen to finish them. What is done about a disk that fails is
+left to `target.disks`, and how its path stands then to `registry`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -32,7 +36,7 @@ class HealthSettings:
     window_seconds: float = 10.0
     routine_seconds: float = 15.0
     patience_seconds: float = 20.0
-    """A probe that takes longer has failed; a disk that is busy may take some seconds for a sync."""
+    """A disk has failed that ends neither its probe nor anything else for so long."""
 
 
 class Suspicion:
@@ -63,10 +67,18 @@ class _Probe:
     """One look at a disk; `outcome` is None until it has ended, then empty or what is wrong."""
 
     def __init__(self, slot: Slot, now: float) -> None:
-        self.started_at = now
         self.outcome: str | None = None
         self._mountpath = slot.mountpath
+        self._moved_at = now
+        self._written = _writes_completed(slot.mountpath)
         threading.Thread(target=self._run, name=f"probe {slot.mountpath.id}", daemon=True).start()
+
+    def is_late(self, now: float, patience_seconds: float) -> bool:
+        """Whether the disk has ended nothing for so long."""
+        written = _writes_completed(self._mountpath)
+        if written != self._written:
+            self._written, self._moved_at = written, now
+        return now >= self._moved_at + patience_seconds
 
     def _run(self) -> None:
         try:
@@ -163,7 +175,7 @@ class Health:
             return ""
         if probe.outcome is None:
             patience = self._settings.patience_seconds
-            is_late = now >= probe.started_at + patience
+            is_late = probe.is_late(now, patience)
             return f"mountpath {slot.mountpath.id}: does not answer within {patience:g} seconds" if is_late else ""
         del self._probes[number]
         return probe.outcome
@@ -180,3 +192,11 @@ class Health:
 
     def _suspicion(self, number: int, now: float) -> Suspicion:
         return self._suspicions.setdefault(number, Suspicion(self._settings, now))
+
+
+def _writes_completed(mountpath: Mountpath) -> str:
+    """The block device's own count (Documentation/block/stat.rst of the kernel); empty where there is none: tmpfs."""
+    device, _ = mountpath.identity
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text("ascii").split()[4]
+    return ""

@@ -16,8 +16,8 @@ from tests.waiting import wait_for
 BODY = bytes(256 * 1024)
 NAMES = [f"{number:03}" for number in range(450)]
 """A third of them keeps the slow disk busy for 40 s."""
-SETTINGS = {"durability": "power-loss", "disk_check_seconds": 1.0, "disk_patience_seconds": 100.0}
-"""A probe waits until what was written before it is durable: on a slow disk that is much."""
+SETTINGS = {"durability": "power-loss", "disk_check_seconds": 1.0, "disk_patience_seconds": 4.0}
+"""A probe waits until what was written before it is durable, which takes the slow disk longer than this patience."""
 
 
 @pytest.mark.timeout(300)
