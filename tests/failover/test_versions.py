@@ -41,7 +41,11 @@ def start(nodes: Nodes, node_id: str, next_ones: Collection[str]) -> None:
 def restart(nodes: Nodes, node_id: str, next_ones: Collection[str]) -> None:
     assert nodes.stop(node_id) == 0
     start(nodes, node_id, next_ones)
-    wait_for(lambda: is_ready(nodes.urls[node_id]), seconds=90, what=f"{node_id} ready")
+    wait_for_start(nodes, node_id)
+
+
+def wait_for_start(nodes: Nodes, node_id: str) -> None:
+    wait_for(lambda: is_ready(nodes.urls[node_id]), seconds=240, what=f"{node_id} ready")
 
 
 def check_versions(nodes: Nodes, next_ones: Collection[str]) -> None:
@@ -52,13 +56,15 @@ def check_versions(nodes: Nodes, next_ones: Collection[str]) -> None:
 
 
 @contextmanager
-def mixed(directory: Path, next_ones: Collection[str], targets: int = 3) -> Iterator[tuple[Origin, Nodes]]:
+def mixed(directory: Path, next_ones: Collection[str]) -> Iterator[tuple[Origin, Nodes]]:
     settings = {"failover_grace_seconds": 5.0}
-    nodes = Nodes(directory, targets=targets, target_settings=SETTINGS, proxy_settings=settings)
+    nodes = Nodes(directory, target_settings=SETTINGS, proxy_settings=settings)
     with pattern_origin(BODY) as origin, ExitStack() as stack:
         stack.push(nodes.__exit__)
         for node_id in (*nodes.proxy_ids, *nodes.target_ids):
             start(nodes, node_id, next_ones)
+        for node_id in (*nodes.proxy_ids, *nodes.target_ids):
+            wait_for_start(nodes, node_id)
         nodes.wait_until_ready()
         check_versions(nodes, next_ones)
         yield origin, nodes
@@ -146,7 +152,7 @@ def lose(nodes: Nodes, origin: Origin, kind: str, victim: str) -> None:
 
 @pytest.mark.parametrize("kind", ["range", "multi"])
 def test_a_leader_of_either_version_does_without_a_target_of_the_other(kind: str, tmp_path: Path) -> None:
-    with mixed(tmp_path, MIXED, targets=4) as (origin, nodes):
+    with mixed(tmp_path, MIXED) as (origin, nodes):
         first = wait_for(nodes.leader, what="a leader")
         other = "p1" if first == "p2" else "p2"
         victims = {"p1": "t2", "p2": "t1"}
@@ -156,6 +162,7 @@ def test_a_leader_of_either_version_does_without_a_target_of_the_other(kind: str
         restart(nodes, first, MIXED)
         wait_for(lambda: nodes.leader(first) == other, what=f"{other} leads")
         start(nodes, victims[first], MIXED)
+        wait_for_start(nodes, victims[first])
         nodes.wait_until_ready()
         lose(nodes, origin, kind, victims[other])
         assert nodes.leader(first) == other
@@ -167,6 +174,7 @@ def test_targets_of_both_versions_give_objects_to_each_other(tmp_path: Path) -> 
         fill(nodes)
         nodes.add_target("t4")
         start(nodes, "t4", MIXED)
+        wait_for_start(nodes, "t4")
         wait_until_settled(nodes, set(nodes.target_ids))
         check_placed(nodes, nodes.target_ids)
         others = {*nodes.proxy_ids, *nodes.target_ids} - MIXED
@@ -200,10 +208,11 @@ def test_what_cannot_be_understood_is_refused_in_words(node_id: str, tmp_path: P
                 ("/intra/v1/clustermap", {"version": 99, "members": []}, "not a cluster map: KeyError 'nodes'"),
                 ("/intra/v1/buckets", {"table": {}}, "malformed message (KeyError: 'buckets')"),
                 ("/intra/v1/shares/j/batches/0", {"work": []}, "malformed message (KeyError: 'tasks')"),
-                ("/intra/v1/rebalance/offer", {}, "malformed message"),
+                ("/intra/v1/rebalance/offer", {}, "not the head of an object"),
                 ("/intra/v1/news", {}, "no such intra-cluster call: news"),
             ),
         }
+        wait_until_settled(nodes, {"t1"})
         version = nodes.smap()["version"]
         for path, body, text in messages[node_id]:
             answer = nodes.intra(node_id, path, body)
