@@ -75,7 +75,7 @@ def test_headers_and_limits_reach_the_targets_and_are_never_shown(tmp_path: Path
         async with cluster(tmp_path) as running:
             job_id = await running.start_job(
                 type="range",
-                template="http://u:pw@10.77.0.1:18080/slow/{0..9}?sig=SECRET",
+                template="http://u:hidden-word@10.77.0.1:18080/slow/{0..9}?sig=SECRET",
                 headers={"Authorization": ["Bearer SECRET"]},
                 limits={"connections": 2, "bytes_per_hour": 900},
                 timeout="30s",
@@ -86,7 +86,7 @@ def test_headers_and_limits_reach_the_targets_and_are_never_shown(tmp_path: Path
             assert "SECRET" in spec.template
             shown = json.dumps([await running.status(job_id), (await running.request("GET", "/v1/download")).json()])
             assert "SECRET" not in shown
-            assert "pw" not in shown
+            assert "hidden-word" not in shown
             assert b"SECRET" not in (tmp_path / "meta.db").read_bytes()
 
     asyncio.run(check())
