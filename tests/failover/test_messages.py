@@ -38,10 +38,17 @@ class Running:
     chance: random.Random
 
     def ask(self, method: str, path: str, body: Any = None, *, but: tuple[int, ...] = ()) -> httpx.Response:
-        """Of any proxy, again while it says 503: nothing else may go wrong, but for statuses that are expected."""
+        """Of any proxy, again while it says 503, or a stream is cut off because a target's part of it was lost.
+
+        Nothing else may go wrong, but for statuses that are expected.
+        """
 
         def answer() -> httpx.Response | None:
-            response = self.nodes.api_of(self.chance.choice(self.nodes.proxy_ids)).call(method, path, body)
+            try:
+                response = self.nodes.api_of(self.chance.choice(self.nodes.proxy_ids)).call(method, path, body)
+            except httpx.RemoteProtocolError as error:
+                assert "incomplete chunked read" in str(error)
+                return None
             if response.status_code == 503:
                 assert int(response.headers["retry-after"]) > 0
                 return None
