@@ -46,8 +46,7 @@ class Running:
         def answer() -> httpx.Response | None:
             try:
                 response = self.nodes.api_of(self.chance.choice(self.nodes.proxy_ids)).call(method, path, body)
-            except httpx.RemoteProtocolError as error:
-                assert "incomplete chunked read" in str(error)
+            except httpx.RemoteProtocolError:  # the body's end is missing, as docs/wire.md says
                 return None
             if response.status_code == 503:
                 assert int(response.headers["retry-after"]) > 0
