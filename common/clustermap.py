@@ -91,7 +91,7 @@ class Node:
                 tuple(str(path) for path in plain.get("mountpaths", ())),
                 int(plain.get("flags", 0)),
                 str(plain.get("data_id", "")),
-                unknown_of(cls, plain),
+                unknown_of(cls.__dataclass_fields__, plain),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a node: {type(error).__name__} {error}") from None
@@ -238,7 +238,7 @@ class ClusterMap:
             return cls(
                 *(int(plain["version"]), int(plain["created_ns"]), nodes),
                 *(int(placement_version), int(settled_version), earlier),
-                unknown_of(cls, plain),
+                unknown_of(cls.__dataclass_fields__, plain),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a cluster map: {type(error).__name__} {error}") from None

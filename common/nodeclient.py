@@ -28,7 +28,7 @@ class RemoteError(HaulError):
         self.retry = Retry.LATER if status in (429, 503, 507) else Retry.NEVER
 
 
-class Refused(Unavailable):
+class NotListening(Unavailable):
     """Nobody listens at the peer's address: its host answers, its process is not there."""
 
 
@@ -58,7 +58,7 @@ class NodeClient:
         """POST `body` as msgpack to `url + path`; returns the decoded answer, None when it is empty.
 
         Raises Unavailable when the peer cannot be reached or does not answer in time (`maybe_applied` tells whether
-        it may have acted), Refused when no process is there, RemoteError when it answers with an error.
+        it may have acted), NotListening when no process is there, RemoteError when it answers with an error.
         """
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         with _translated(url):
@@ -103,7 +103,7 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        kind = Refused if _is_refused(error) else Unavailable
+        kind = NotListening if _is_refused(error) else Unavailable
         raise kind(f"{url} does not answer: {_reason(error)}") from None
     except AttributeError:
         # anyio asks a connection that its peer has reset at once for the peer's name, on a socket that is gone

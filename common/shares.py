@@ -17,7 +17,7 @@ import msgpack
 from common.expectation import Expectation
 from common.links import without_secrets
 from common.names import Bucket
-from common.versions import unknown_fields, unknown_of, with_unknown
+from common.versions import known_of, unknown_fields, unknown_of, with_unknown
 
 DEFAULT_PRIORITY = 3
 PRIORITIES = range(1, 6)
@@ -121,8 +121,8 @@ class JobSpec:
     def unpack(cls, packed: bytes) -> Self:
         """Read the msgpack form; fields of a newer peer are only kept."""
         unpacked = msgpack.unpackb(packed)
-        plain = {key: value for key, value in unpacked.items() if key in cls.__dataclass_fields__}
-        plain["unknown"] = unknown_of(cls, unpacked)
+        plain = known_of(cls.__dataclass_fields__, unpacked)
+        plain["unknown"] = unknown_of(cls.__dataclass_fields__, unpacked)
         plain["bucket"] = Bucket.from_uname(plain["bucket"])
         plain["targets"] = _pairs(plain["targets"])
         plain["lost"] = tuple(plain.get("lost", ()))
@@ -176,7 +176,7 @@ class ShareStatus:
     @classmethod
     def from_wire(cls, plain: Mapping[str, Any]) -> Self:
         """Read `to_wire`'s form; fields of a newer peer are ignored."""
-        known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
+        known = known_of(cls.__dataclass_fields__, plain)
         for tasks in ("current_tasks", "finished_tasks", "error_tasks"):
             known[tasks] = tuple(TaskProgress(*task[: len(TaskProgress._fields)]) for task in known.get(tasks, ()))
         return cls(**known)

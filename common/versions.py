@@ -6,7 +6,7 @@ again keeps the fields that it does not know, in a field of its own, `unknown`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -16,9 +16,14 @@ def unknown_fields() -> Any:
     return field(default_factory=dict, repr=False, compare=False)
 
 
-def unknown_of(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What a message or record has that a dataclass has no field for."""
-    return {name: value for name, value in plain.items() if name not in kind.__dataclass_fields__}  # type: ignore[attr-defined]
+def known_of(fields: Container[str], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message or record has that there is a field for."""
+    return {name: value for name, value in plain.items() if name in fields}
+
+
+def unknown_of(fields: Container[str], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message or record has that there is no field for."""
+    return {name: value for name, value in plain.items() if name not in fields}
 
 
 def with_unknown(plain: dict[str, Any]) -> dict[str, Any]:

@@ -63,5 +63,5 @@ class Remembered:
             int(plain.get("incarnation", 0)),
             bool(plain.get("has_left", False)),
             int(plain.get("flags", 0)),
-            unknown_of(cls, plain),
+            unknown_of(cls.__dataclass_fields__, plain),
         )

@@ -18,7 +18,7 @@ from common.clock import boottime
 from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
 from common.names import Bucket, printable
-from common.nodeclient import NodeClient, Refused, RemoteError
+from common.nodeclient import NodeClient, NotListening, RemoteError
 from target.addresses import OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
@@ -291,7 +291,7 @@ class Membership:
                     raise
                 last = error
             except PeerError as error:
-                is_silence = is_silence or not isinstance(error, Refused)
+                is_silence = is_silence or not isinstance(error, NotListening)
                 last = last if isinstance(last, RemoteError) else error
             if self._proxies[0] == proxy:  # else somebody has found so before
                 self._proxies.append(self._proxies.pop(0))

@@ -23,7 +23,7 @@ import msgpack
 
 from common.errors import InvalidRequest, JobNotFound
 from common.shares import DEFAULT_PRIORITY, JobSpec, Planned, share_id
-from common.versions import unknown_fields, unknown_of, with_unknown
+from common.versions import known_of, unknown_fields, unknown_of, with_unknown
 
 MAX_NOTES = 50
 """Of each job; the newest stay."""
@@ -80,11 +80,11 @@ class Assignment:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """Read msgpack's form; fields of a newer proxy are only kept."""
-        known = _known(plain, cls.__dataclass_fields__)
+        known = known_of(cls.__dataclass_fields__, plain)
         for name in ("holders", "planned", "lost"):
             known[name] = tuple(known.get(name, ()))
         known["copies"] = tuple((holder, keeper) for holder, keeper in known.get("copies", ()))
-        known["unknown"] = unknown_of(cls, plain)
+        known["unknown"] = unknown_of(cls.__dataclass_fields__, plain)
         return cls(**known)
 
 
@@ -250,18 +250,14 @@ class JobRecord:
         if "assignments" not in unpacked:
             targets = unpacked.pop("targets")
             unpacked["assignments"] = [{"holders": targets, "planned": targets}]
-        plain = _known(unpacked, cls.__dataclass_fields__)
+        plain = known_of(cls.__dataclass_fields__, unpacked)
         plain["pending"], plain["refused"] = tuple(plain["pending"]), tuple(plain.get("refused", ()))
         plain["notes"] = tuple((at_ns, note) for at_ns, note in plain.get("notes", ()))
         plain["assignments"] = tuple(Assignment.from_plain(one) for one in plain["assignments"])
         if plain["summary"] is not None:
-            plain["summary"] = Figures(**_known(plain["summary"], Figures.__dataclass_fields__))
-        plain["unknown"] = unknown_of(cls, unpacked)
+            plain["summary"] = Figures(**known_of(Figures.__dataclass_fields__, plain["summary"]))
+        plain["unknown"] = unknown_of(cls.__dataclass_fields__, unpacked)
         return cls(**plain)
-
-
-def _known(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in plain.items() if key in fields}
 
 
 def new_record(spec: JobSpec, assignment: Assignment, now_ns: int) -> JobRecord:

@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from common.errors import Retry, Unavailable
-from common.nodeclient import NodeClient, Refused, RemoteError
+from common.nodeclient import NodeClient, NotListening, RemoteError
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -129,7 +129,7 @@ def test_a_refused_connection_was_certainly_not_applied(host: str) -> None:
             finally:
                 await client.close()
 
-    with pytest.raises(Refused, match="does not answer") as failed:
+    with pytest.raises(NotListening, match="does not answer") as failed:
         asyncio.run(run())
     assert not failed.value.maybe_applied
     assert failed.value.retry is Retry.LATER
@@ -153,7 +153,7 @@ def test_a_connection_that_is_never_accepted_was_certainly_not_applied() -> None
     with pytest.raises(Unavailable, match="does not answer") as failed:
         asyncio.run(run())
     assert not failed.value.maybe_applied
-    assert not isinstance(failed.value, Refused)
+    assert not isinstance(failed.value, NotListening)
 
 
 @pytest.mark.parametrize("behaviour", [closing_at_once, closing_within_the_answer])
