@@ -31,7 +31,10 @@ _TARGET_TIMEOUT_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often it asks whether what it holds is still its own, though nothing makes it doubt that."""
 _CHECK_ENDED_SECONDS = 300.0
-"""How often it asks the same about shares that have ended: what is kept of them does nothing but take space."""
+"""How often it asks the same about shares that have ended: what is kept of them does nothing but take space.
+
+Once it asks as soon as they have: an order that came late may have ended what a late order had brought back.
+"""
 _CHECKED_AT_ONCE = 200
 """A proxy may have to read as many records for one answer."""
 _log = structlog.get_logger("target.membership")
@@ -63,6 +66,7 @@ class Membership:
         self._heard_at = float("-inf")
         self._checked_at = float("-inf")
         self._ended_check = (0, float("-inf"))
+        self._asked_ended: set[int] = set()
         self._still_after_seconds = float("inf")
         self._is_checked = False
         self._silences = 0
@@ -249,19 +253,23 @@ class Membership:
             downloads.wake()
 
     async def _check_ended(self, downloads: Downloads) -> None:
-        """Ask, after each silence and now and then, which ended shares nobody wants the results of any more."""
+        """Ask, at their end, after each silence and now and then, which ended shares nobody wants the results of."""
         silences, at = self._ended_check
         now = boottime()
-        if silences == self._silences and now - at < _CHECK_ENDED_SECONDS:
-            return
-        silences, shares = self._silences, downloads.ended()
+        ended = downloads.ended()
+        is_complete = silences != self._silences or now - at >= _CHECK_ENDED_SECONDS
+        asked = set() if is_complete else self._asked_ended & ended.keys()
+        silences = self._silences
+        shares = [share_id for number, share_id in ended.items() if number not in asked]
         for begin in range(0, len(shares), _CHECKED_AT_ONCE):
             body = {"target": self._node.id, "shares": shares[begin : begin + _CHECKED_AT_ONCE], "copies": []}
             answer = await self._ask_any("/intra/v1/shares/check", body)
             if answer["shares"]:
                 _log.info("membership.ended_shares_forgotten", shares=answer["shares"])
             await downloads.give_up(answer["shares"])
-        self._ended_check = silences, now
+        self._asked_ended = set(ended)
+        if is_complete:
+            self._ended_check = silences, now
 
     async def _settle_undecided(self, downloads: Downloads) -> None:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""

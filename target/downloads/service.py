@@ -100,9 +100,9 @@ class Downloads:
         """Shares that have begun and have not ended."""
         return [share.id for share in self._shares.values() if share.state in (State.RUNNING, State.PAUSED)]
 
-    def ended(self) -> list[str]:
-        """Shares that have ended, and whose results are kept."""
-        return [share.id for share in self._shares.values() if share.has_ended]
+    def ended(self) -> dict[int, str]:
+        """Shares that have ended, and whose results are kept; by their numbers, which no second life of one shares."""
+        return {share.number: share.id for share in self._shares.values() if share.has_ended}
 
     def undecided(self) -> list[str]:
         """Shares that were assigned but never started."""

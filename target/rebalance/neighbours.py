@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common import clock, web
-from common.clustermap import Node
+from common.clustermap import Node, NoTargets
 from common.errors import DiskFailure, HaulError, NotOwner, ObjectNotFound, Unavailable
 from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError, Streamed
@@ -69,11 +69,12 @@ class Neighbours:
     async def check_owned(self, bucket: Bucket, name: str) -> None:
         """Raise NotOwner unless the cluster map gives the object to this target, or did so a moment ago; Unavailable.
 
-        Who comes by an earlier placement is served: `stored` sends the object on.
+        Who comes by an earlier placement is served: `stored` sends the object on. Who has just joined may be asked
+        before it has heard from a proxy.
         """
         try:
             self._membership.check_owned(bucket, name)
-        except NotOwner:
+        except (NotOwner, NoTargets):
             await self._membership.refresh()
             holders = self._membership.cluster_map.holders(bucket, name)
             if all(node.id != self._membership.node.id for node in holders):

@@ -15,11 +15,13 @@ from common import web
 from common.clustermap import TARGET, ClusterMap, Node
 from common.errors import HaulError, Unavailable
 from common.lifecycle import TaskScope
+from common.names import Bucket
 from common.nodeclient import NodeClient
 from target.addresses import Address, OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
 from target.membership import Membership
+from target.rebalance.neighbours import Neighbours
 from target.storage.store import Store
 from tests.serving import serving
 from tests.waiting import wait_for
@@ -74,13 +76,13 @@ class Held:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
-        self.over: list[str] = []
+        self.over: dict[int, str] = {}
         self.given_up: list[str] = []
 
     def running(self) -> list[str]:
         return self.begun
 
-    def ended(self) -> list[str]:
+    def ended(self) -> dict[int, str]:
         return self.over
 
     def undecided(self) -> list[str]:
@@ -237,16 +239,56 @@ def test_shares_that_have_ended_are_asked_about_in_pieces_and_after_every_silenc
     async def scenario() -> None:
         client = NodeClient()
         membership, held = member(client, url), Held()
-        held.over = [f"dnl-{number}" for number in range(500)]
+        held.over = {number: f"dnl-{number}" for number in range(500)}
         proxy.lost = ["dnl-7", "dnl-450"]
         async with running(membership, held):
             await until(lambda: len(held.given_up) == 2)
             await until(lambda: len(proxy.asked) > 50)
             assert held.given_up == proxy.lost
-            assert ended_asked() == held.over, "once, though it has reported many times"
+            ended = list(held.over.values())
+            assert ended_asked() == ended, "once, though it has reported many times"
             assert max(len(body["shares"]) for path, body in proxy.asked if path.endswith("/check")) <= 200
             clock.pass_by(2 * STILL_AFTER_SECONDS)
-            await until(lambda: ended_asked() == 2 * held.over)
+            await until(lambda: ended_asked() == 2 * ended)
+        await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_share_is_asked_about_when_it_has_ended_and_so_is_a_second_one_of_its_name(
+    proxies: list[tuple[Proxy, str]], clock: Clock
+) -> None:
+    """Orders of a job that was removed may come late: one brings its share back, the next one ends it again."""
+    proxy, url = proxies[0]
+
+    async def scenario() -> None:
+        client = NodeClient()
+        membership, held = member(client, url), Held()
+        held.over = {1: "dnl-1"}
+        async with running(membership, held):
+            await until(lambda: [body for path, body in proxy.asked if path.endswith("/check")])
+            proxy.lost = ["dnl-1"]
+            held.over = {2: "dnl-1"}
+            await until(lambda: held.given_up == ["dnl-1"])
+        await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_is_asked_to_store_something_before_it_knows_the_map_learns_it_first(
+    proxies: list[tuple[Proxy, str]],
+) -> None:
+    """Proxies send clients to a target as soon as it is in the map, which may be before it has heard that it is."""
+
+    async def scenario() -> None:
+        client = NodeClient()
+        membership = member(client, proxies[0][1])
+        unused: Any = None
+        neighbours = Neighbours(unused, membership, client, unused, unused, unused, unused)
+        await neighbours.check_owned(Bucket("b"), "o")
+        proxies[0][0].is_store_away = True
+        with pytest.raises(Unavailable, match="no storage targets"):
+            await Neighbours(unused, member(client, proxies[0][1]), client, *[unused] * 4).check_owned(Bucket("b"), "o")
         await client.close()
 
     asyncio.run(scenario())
