@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -55,6 +56,7 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
+from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
 
 _STILL_PART = 2 / 3
@@ -91,7 +93,10 @@ class ProxyNode:
         self._jobs = JobStore(self._store)
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
-        self._downloads = Downloads(self._jobs, self._buckets, self._membership, peers, self._scope, control, claims)
+        hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+        self._downloads = Downloads(
+            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, hub
+        )
         self._listing = Listing(self._membership, peers)
         self._redirects = ObjectRedirects(self._buckets, self._membership)
         # Before it could be given up: its lease must have ended, and the grace time, too.

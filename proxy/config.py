@@ -51,6 +51,11 @@ class ProxyConfig(NodeSettings):
         description="How long a node may be offline before it leaves the cluster map and its part of running jobs is "
         "given to others.",
     )
+    hf_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^?#]+)?$",
+        description="A mirror of HuggingFace's Hub; otherwise the environment's `HF_ENDPOINT`, or https://huggingface.co.",
+    )
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest body of a download request.")
 
     @field_validator("meta_store")

@@ -49,7 +49,14 @@ class Cluster:
     """`with Cluster(tmp_path) as cluster`: proxies `p1…`, targets `t1…`; `cluster.api` speaks to the first proxy."""
 
     def __init__(
-        self, root: Path, *, targets: int = 3, mountpaths: int = 2, proxies: int = 1, **target_settings: Any
+        self,
+        root: Path,
+        *,
+        targets: int = 3,
+        mountpaths: int = 2,
+        proxies: int = 1,
+        hf_endpoint: str = "",
+        **target_settings: Any,
     ) -> None:
         self._root = root
         self._nursery = Nursery()
@@ -64,7 +71,9 @@ class Cluster:
             listener = self._listeners[node_id] = node.listen("127.0.0.1", 0)
             self.urls[node_id] = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for node_id in self.proxy_ids:
-            self._configs[node_id] = ProxyConfig(**self._common(node_id), meta_store=f"sqlite:{root}/meta.db")
+            self._configs[node_id] = ProxyConfig(
+                **self._common(node_id), meta_store=f"sqlite:{root}/meta.db", hf_endpoint=hf_endpoint
+            )
         for node_id in self.target_ids:
             paths = [root / node_id / f"mp{n + 1}" for n in range(mountpaths)]
             for path in paths:

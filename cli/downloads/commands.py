@@ -13,7 +13,7 @@ import typer
 from cli import output, uris
 from cli.client import Client, find_endpoints
 from cli.downloads import api, manifest, objectlist, reports, requests, watch
-from cli.downloads.requests import Options
+from cli.downloads.requests import Options, RepositoryOptions
 from cli.downloads.watch import Watching
 from cli.errors import ServerError, UsageError
 from cli.formats import Units
@@ -59,6 +59,46 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     ] = "",
     manifest_format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="The manifest's format, when its name does not tell it.")
+    ] = "",
+    hf_model: Annotated[
+        str, typer.Option("--hf-model", metavar="MODEL", help="Fetch a model from HuggingFace; SOURCE is left out.")
+    ] = "",
+    hf_dataset: Annotated[
+        str,
+        typer.Option(
+            "--hf-dataset",
+            metavar="DATASET",
+            help="Fetch a dataset from HuggingFace: the Parquet files that the Hub has made of it if they are "
+            "complete, or its own.",
+        ),
+    ] = "",
+    hf_file: Annotated[
+        str, typer.Option("--hf-file", metavar="PATH", help="Only this file of the model or dataset.")
+    ] = "",
+    hf_revision: Annotated[
+        str, typer.Option("--hf-revision", metavar="NAME", help="A branch, tag or commit: its files as they are.")
+    ] = "",
+    hf_auth: Annotated[
+        str,
+        typer.Option(
+            "--hf-auth",
+            metavar="TOKEN",
+            envvar="HF_TOKEN",
+            show_envvar=True,
+            help="Token for gated and private repositories.",
+        ),
+    ] = "",
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="GLOB", help="Only files of the repository that match; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="No files of the repository that match; may be repeated."),
+    ] = None,
+    blob_threshold: Annotated[
+        str,
+        typer.Option("--blob-threshold", metavar="SIZE", help="A hint, for AIStore's scripts; large files need none."),
     ] = "",
     description: Annotated[
         str, typer.Option("--description", "--desc", metavar="TEXT", help="What the job is for; shown in lists.")
@@ -107,9 +147,18 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     options = Options(
         description, download_timeout, progress_interval, max_connections, bytes_per_hour, headers or (), priority
     )
-    has_list = bool(object_list or manifest_list)
+    repository = RepositoryOptions(
+        hf_model, hf_dataset, hf_file, hf_revision, hf_auth, include or (), exclude or (), blob_threshold
+    )
+    has_list = bool(object_list or manifest_list or repository.is_given)
     source, destination = _source_and_destination(source, destination, has_list=has_list)
-    if manifest_list:
+    if repository.is_given:
+        if source or object_list or manifest_list:
+            raise UsageError("--hf-model and --hf-dataset are the source: give only a destination with them")
+        body = requests.build_repository(uris.parse(destination), repository, options)
+    elif hf_file or hf_revision or include or exclude or blob_threshold:
+        raise UsageError("--hf-file and the like are parts of a repository: name it by --hf-model or --hf-dataset")
+    elif manifest_list:
         if object_list:
             raise UsageError("--manifest and --object-list cannot be used together")
         body = requests.build_listed(source, uris.parse(destination), manifest_format, options)

@@ -25,7 +25,6 @@ NOT_YET = {
     "s3": ("an S3 bucket", "https://BUCKET.s3.amazonaws.com/NAME"),
     "gs": ("a Google Cloud Storage bucket", "https://storage.googleapis.com/BUCKET/NAME"),
     "az": ("an Azure container", "https://ACCOUNT.blob.core.windows.net/CONTAINER/NAME"),
-    "hf": ("a HuggingFace repository", "https://huggingface.co/MODEL/resolve/main/FILE"),
     "ais": ("a bucket of another cluster", "http://HOST:PORT/v1/objects/BUCKET/NAME"),
 }
 """Sources that are no web addresses: what they are, and the public address of one object of them."""
@@ -44,6 +43,25 @@ class Options:
     bytes_per_hour: str = ""
     headers: Sequence[str] = field(default=())
     priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryOptions:
+    """A repository of HuggingFace's Hub and what is wanted of it, as typed."""
+
+    model: str = ""
+    dataset: str = ""
+    file: str = ""
+    revision: str = ""
+    token: str = field(default="", repr=False)
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    blob_threshold: str = ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the source is a repository."""
+        return bool(self.model or self.dataset)
 
 
 def build(source: str, destination: Location, objects: ObjectList | None, options: Options) -> dict[str, Any]:
@@ -70,6 +88,28 @@ def build_listed(base: str, destination: Location, manifest_format: str, options
     return body | {key: value for key, value in (("format", manifest_format), ("base", base)) if value}
 
 
+def build_repository(destination: Location, wanted: RepositoryOptions, options: Options) -> dict[str, Any]:
+    """The body for a repository, or one file of it; names keep their folders. Raises UsageError."""
+    if wanted.model and wanted.dataset:
+        raise UsageError("--hf-model and --hf-dataset cannot be used together: a repository is either")
+    if wanted.file and (wanted.include or wanted.exclude):
+        raise UsageError("--include and --exclude are for whole repositories, not for --hf-file")
+    if wanted.blob_threshold:
+        try:
+            parse_size(wanted.blob_threshold)
+        except RequestError as error:
+            raise UsageError(f"--blob-threshold: {error}") from None
+    body = _common(destination, options) | {"type": "hf"}
+    fields = ("model", "dataset", "file", "revision")
+    body |= {name: value for name in fields if (value := getattr(wanted, name))}
+    body |= {name: list(value) for name in ("include", "exclude") if (value := getattr(wanted, name))}
+    if wanted.token:
+        body["headers"] = body.get("headers", {}) | _headers([f"Authorization: Bearer {wanted.token}"])
+    if wanted.file and destination.name and not destination.name.endswith("/"):
+        return body | {"object_name": destination.name}
+    return body | _subdirectory(destination.name)
+
+
 def scheme_of(link: str) -> str:
     """The link's scheme in lower case, empty when it has none."""
     match = _SCHEME.match(link)
@@ -78,6 +118,10 @@ def scheme_of(link: str) -> str:
 
 def explain_scheme(source: str) -> str:
     """What to say when the cluster refuses a source that is no web address; empty for web addresses."""
+    if scheme_of(source) == "hf":
+        return (
+            "a HuggingFace repository is named by an option:  haul download --hf-model|--hf-dataset NAME ais://BUCKET"
+        )
     what, address = NOT_YET.get(scheme_of(source), ("", ""))
     if not what:
         return ""

@@ -12,11 +12,11 @@ from typing import Any
 
 from common.errors import InvalidRequest, JobNotFound, RequestError
 from common.links import check_header, complete_link
-from common.names import Bucket, normalize_object_name, normalize_provider
+from common.names import Bucket, normalize_object_name, normalize_provider, printable
 from common.shares import DEFAULT_PRIORITY, PRIORITIES
 from common.units import parse_duration
-from proxy.downloads.manifests import format_of, read_manifest
-from proxy.downloads.tasks import RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
+from proxy.downloads.manifests import format_of
+from proxy.downloads.tasks import Entry, RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
 from proxy.jsonbody import boolean, decode, decode_object, integer, is_unicode, lower_keys, string, type_name
 
 _REQUEST = "download request"
@@ -99,10 +99,10 @@ def parse_manifest(body: bytes) -> Manifest | None:
     return Manifest(location, kind, base_url, Bucket(bucket_name), normalize_object_name(name))
 
 
-def parse_request(body: bytes, manifest: Manifest | None = None, listed: Iterable[bytes] = ()) -> DownloadRequest:
+def parse_request(body: bytes, entries: Iterable[Entry] | None = None) -> DownloadRequest:
     """The body of POST /v1/download; raises InvalidRequest and other RequestErrors.
 
-    `listed` is what the `manifest` that it names has.
+    `entries` are what is listed elsewhere, in the manifest or the repository that it names.
     """
     fields = decode(body, _REQUEST)
     fields = lower_keys(fields) if isinstance(fields, dict) else {}
@@ -113,8 +113,8 @@ def parse_request(body: bytes, manifest: Manifest | None = None, listed: Iterabl
     if bucket.provider != "ais" or bucket.namespace_uuid:
         raise _missing_backend(bucket)
     try:
-        if manifest is not None:
-            fields["objects"] = collect(read_manifest(manifest.kind, listed, manifest.base_url))
+        if entries is not None:
+            fields["objects"] = collect(entries)
         return _parse_job(fields, bucket)
     except RequestError as error:
         code = f"{error.code}: " if error.code else ""
@@ -272,6 +272,16 @@ def _range(fields: dict[str, Any], bucket: Bucket) -> tuple[RangeTasks, str]:
     return tasks, f"{shown} -> {bucket.cname}"
 
 
+def _repository(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+    objects = fields.get("objects")
+    if not isinstance(objects, TaskList):
+        raise InvalidRequest("a job of type 'hf' has no 'objects': they are what its repository lists")
+    folder = "datasets/" if fields.get("dataset") else ""
+    name = printable(fields.get("dataset") or fields["model"], MAX_DESCRIPTION_BYTES)
+    subdir = string(fields, "subdir", _MESSAGE).strip("/")
+    return objects, f"hf://{folder}{name} -> {bucket.cname}{subdir and '/'}{subdir}"
+
+
 def _backend(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
     boolean(fields, "sync" if "sync" in fields else "synchronize", _MESSAGE)
     raise _no_remote(bucket)
@@ -288,4 +298,5 @@ _TASKS: dict[str, Callable[[dict[str, Any], Bucket], tuple[TaskList | RangeTasks
     "multi": _multi,
     "range": _range,
     "backend": _backend,
+    "hf": _repository,
 }

@@ -13,6 +13,7 @@ import contextlib
 import json
 import secrets
 import string
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -37,12 +38,16 @@ from proxy.downloads.gathering import Gathering
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
+from proxy.downloads.manifests import read_manifest
 from proxy.downloads.planning import Plan, assignment_of, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
+from proxy.downloads.repositories import parse_repository
 from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
+from proxy.downloads.tasks import Entry
 from proxy.jsonbody import lower_keys
 from proxy.membership import Membership
 from proxy.peers import Peers
+from proxy.sources.huggingface import Hub
 
 _ALPHABET = string.ascii_letters + string.digits + "_-"
 _THREAD_BODY_BYTES = 256 * 1024
@@ -70,6 +75,7 @@ class Downloads:
         scope: TaskScope,
         control: Control,
         claims: Claims,
+        hub: Hub,
     ) -> None:
         self._jobs = jobs
         self._buckets = buckets
@@ -81,6 +87,7 @@ class Downloads:
         self._gathering = Gathering(membership, peers)
         self._manifests = ManifestReader(membership, peers)
         self._claims = claims
+        self._hub = hub
         self._collecting: set[str] = set()
 
     async def start(self, body: bytes, key: RequestKey | None = None) -> dict[str, Any]:
@@ -90,13 +97,9 @@ class Downloads:
         """
         if key is not None and (started := await self._jobs.started_as(key)):
             return {"id": started}
-        manifest = parse_manifest(body)
-        is_large = manifest is not None or len(body) > _THREAD_BODY_BYTES
-        if manifest is not None:
-            listed = pieces(await self._read_manifest(manifest, body))
-            request = await asyncio.to_thread(parse_request, body, manifest, listed)
-        else:
-            request = await asyncio.to_thread(parse_request, body) if is_large else parse_request(body)
+        entries = await self._listed(body)
+        is_large = entries is not None or len(body) > _THREAD_BODY_BYTES
+        request = await asyncio.to_thread(parse_request, body, entries) if is_large else parse_request(body)
         if not self._membership.online_targets():
             raise NoTargets
         if request.dry_run:
@@ -105,6 +108,15 @@ class Downloads:
             with contextlib.suppress(ClaimLost):
                 return {"id": await self._start(request, key, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
+
+    async def _listed(self, body: bytes) -> Iterable[Entry] | None:
+        """The objects that a manifest or a repository lists, None when the job does so itself."""
+        manifest = parse_manifest(body)
+        if manifest is not None:
+            listed = pieces(await self._read_manifest(manifest, body))
+            return read_manifest(manifest.kind, listed, manifest.base_url)
+        wanted = parse_repository(body)
+        return None if wanted is None else wanted.entries(await self._hub.list(wanted.repository))
 
     async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
         """The manifest's bytes; one on the web is fetched by a job of its own, which is forgotten afterwards."""

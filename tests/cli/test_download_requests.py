@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cli.downloads import objectlist, requests
-from cli.downloads.requests import ObjectList, Options
+from cli.downloads.requests import ObjectList, Options, RepositoryOptions
 from cli.errors import UsageError
 from cli.uris import parse
 from common.names import normalize_object_name
@@ -158,7 +158,45 @@ def test_object_lists_that_are_refused(text: str) -> None:
 
 
 def test_sources_that_are_no_web_addresses_are_explained() -> None:
-    for scheme in ("s3", "gs", "az", "hf"):
+    for scheme in ("s3", "gs", "az"):
         assert "not available" in requests.explain_scheme(f"{scheme}://x/y")
+    assert "--hf-model" in requests.explain_scheme("hf://x/y")
     assert requests.explain_scheme("http://x/y") == ""
     assert requests.explain_scheme("host/y") == ""
+
+
+class TestRepositories:
+    def build(self, destination: str, **wanted: object) -> dict[str, object]:
+        body = requests.build_repository(parse(destination), RepositoryOptions(**wanted), Options())  # type: ignore[arg-type]
+        assert body.pop("bucket") == BUCKET
+        assert body.pop("type") == "hf"
+        return body
+
+    def test_where_it_goes(self) -> None:
+        assert self.build("ais://b", model="m") == {"model": "m"}
+        assert self.build("ais://b/squad/", dataset="squad") == {"dataset": "squad", "subdir": "squad"}
+        assert self.build("ais://b/x/", model="m", file="a/b") == {"model": "m", "file": "a/b", "subdir": "x"}
+        assert self.build("ais://b/x", model="m", file="a/b") == {"model": "m", "file": "a/b", "object_name": "x"}
+
+    def test_what_is_wanted_of_it(self) -> None:
+        body = self.build("ais://b", model="m", revision="v1", include=["*.a"], exclude=["b/"], token="t")
+        assert body == {
+            "model": "m",
+            "revision": "v1",
+            "include": ["*.a"],
+            "exclude": ["b/"],
+            "headers": {"Authorization": ["Bearer t"]},
+        }
+
+    @pytest.mark.parametrize(
+        ("wanted", "message"),
+        [
+            ({"model": "m", "dataset": "d"}, "cannot be used together"),
+            ({"model": "m", "file": "f", "include": ["*"]}, "not for --hf-file"),
+            ({"model": "m", "blob_threshold": "lots"}, "--blob-threshold"),
+            ({"model": "m", "token": "a\nb"}, "--header"),
+        ],
+    )
+    def test_what_cannot_be_meant(self, wanted: dict[str, object], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            self.build("ais://b", **wanted)

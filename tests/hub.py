@@ -1,0 +1,176 @@
+"""A hub that answers as HuggingFace's does: commits, trees in pages, redirects of large files to another host, tokens.
+
+    with Hub() as hub:
+        hub.add("models", "org/name", {"config.json": b"{}", "big.bin": b"…"})
+
+What is here is what `huggingface_hub` and the downloads ask for; that library is the judge of whether it is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote
+
+from common import web
+from tests.origin import Origin
+from tests.serving import serving
+
+LARGE_BYTES = 100
+"""What is larger is kept apart (LFS) and has a known SHA-256; the real hub's limit is 10 MB."""
+PAGE_FILES = 20
+TOKEN = "hf_canaryTOKENcanary"
+
+
+@dataclass
+class _Repository:
+    branches: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    is_gated: bool = False
+    is_private: bool = False
+
+
+class Hub:
+    """`url` is the hub, `storage` the host where large files are; `asked` counts requests by (method, path)."""
+
+    def __init__(self) -> None:
+        self._repositories: dict[tuple[str, str], _Repository] = {}
+        self._stack = contextlib.ExitStack()
+        self.storage = Origin()
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.tokens: set[str] = set()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.storage)
+        self.url = self._stack.enter_context(serving(web.guarded(self._serve, "hub")))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        files: dict[str, bytes],
+        *,
+        branch: str = "main",
+        gated: bool = False,
+        private: bool = False,
+    ) -> str:
+        """Commit a repository's files to a branch; `kind` is models or datasets. Returns the commit."""
+        repository = self._repositories.setdefault((kind, name), _Repository())
+        repository.is_gated, repository.is_private = gated, private
+        listed = "".join(f"{path} {hashlib.sha256(data).hexdigest()}\n" for path, data in sorted(files.items()))
+        commit = hashlib.sha1(f"{branch}\n{listed}".encode()).hexdigest()
+        repository.branches[branch], repository.commits[commit] = commit, files
+        for data in files.values():
+            if len(data) > LARGE_BYTES:
+                self.storage.put(place_of(data), data)
+        return commit
+
+    async def _serve(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
+        path = unquote(scope["raw_path"].decode("ascii"))
+        self.asked[scope["method"], path] += 1
+        headers = dict(scope["headers"])
+        self.tokens.add(headers.get(b"authorization", b"").decode("latin-1"))
+        status, answer_headers, body = self._answer(scope, path, headers)
+        await web.answer(
+            send, status, body, [(name.lower().encode(), value.encode()) for name, value in answer_headers]
+        )
+
+    def _answer(
+        self, scope: web.Scope, path: str, headers: dict[bytes, bytes]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        has_token = headers.get(b"authorization", b"") == f"Bearer {TOKEN}".encode()
+        is_api = path.startswith("/api/")
+        for (kind, name), repository in self._repositories.items():
+            prefix = f"/api/{kind}/{name}" if is_api else f"/{'datasets/' if kind == 'datasets' else ''}{name}"
+            if path != prefix and not path.startswith(f"{prefix}/"):
+                continue
+            if repository.is_private and not has_token:
+                break
+            rest = path[len(prefix) :].strip("/")
+            if repository.is_gated and not has_token and (not is_api or rest == "auth-check"):
+                return _error(401, "GatedRepo", f"Access to {name} is restricted.")
+            return self._of(repository, name, rest, scope, headers)
+        return _error(401 if not has_token else 404, "RepoNotFound", "Invalid username or password.")
+
+    def _of(self, repository: _Repository, name: str, rest: str, scope: web.Scope, headers: dict[bytes, bytes]) -> Any:
+        what, _, behind = rest.partition("/")
+        if what == "auth-check":
+            return _json({})
+        if what in ("", "revision"):
+            commit = _commit(repository, behind or "main")
+            if commit is None:
+                return _error(404, "RevisionNotFound", f"Invalid rev id: {behind}")
+            siblings = [{"rfilename": path} for path in repository.commits[commit]]
+            gated = "auto" if repository.is_gated else False
+            fields = {"id": name, "sha": commit, "private": repository.is_private, "gated": gated, "tags": []}
+            return _json(fields | {"downloads": 0, "likes": 0, "siblings": siblings})
+        if what == "tree":
+            return self._tree(repository.commits[behind], scope)
+        revision, _, path = behind.partition("/")
+        commit = _commit(repository, revision)
+        if what != "resolve" or commit is None or path not in repository.commits[commit]:
+            return _error(404, "EntryNotFound", "Entry not found")
+        return self._file(repository.commits[commit][path], commit, headers.get(b"if-none-match", b"").decode())
+
+    def _tree(self, files: dict[str, bytes], scope: web.Scope) -> Any:
+        query = parse_qs(scope["query_string"].decode())
+        paths = sorted(files)
+        folders = sorted({path.rpartition("/")[0] for path in paths if "/" in path})
+        entries: list[dict[str, Any]] = [
+            {"type": "directory", "oid": "0" * 40, "size": 0, "path": one} for one in folders
+        ]
+        for path in paths:
+            data = files[path]
+            entry = {"type": "file", "oid": _git_id(data), "size": len(data), "path": path}
+            if len(data) > LARGE_BYTES:
+                entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+            entries.append(entry)
+        begin = int(query.get("cursor", ["0"])[0])
+        status, headers, body = _json(entries[begin : begin + PAGE_FILES])
+        if begin + PAGE_FILES < len(entries):
+            next_page = f"{self.url}{scope['path']}?recursive=true&cursor={begin + PAGE_FILES}"
+            headers.append(("Link", f'<{next_page}>; rel="next"'))
+        return status, headers, body
+
+    def _file(self, data: bytes, commit: str, if_none_match: str) -> Any:
+        if len(data) <= LARGE_BYTES:
+            headers = [("ETag", f'"{_git_id(data)}"'), ("X-Repo-Commit", commit), ("Accept-Ranges", "bytes")]
+            return (304, headers, b"") if if_none_match == f'"{_git_id(data)}"' else (200, headers, data)
+        digest = hashlib.sha256(data).hexdigest()
+        location = self.storage.url(place_of(data)) + "?X-Amz-Signature=canarySIGNATURE"
+        linked = [("X-Linked-Size", str(len(data))), ("X-Linked-Etag", f'"{digest}"'), ("X-Repo-Commit", commit)]
+        return 302, [("Location", location), ("ETag", f'"{_git_id(data)}"'), *linked], b""
+
+
+def place_of(data: bytes) -> str:
+    """Where the storage has a large file."""
+    return f"/lfs/{hashlib.sha256(data).hexdigest()}"
+
+
+def _commit(repository: _Repository, revision: str) -> str | None:
+    return revision if revision in repository.commits else repository.branches.get(revision)
+
+
+def _git_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _json(value: object) -> tuple[int, list[tuple[str, str]], bytes]:
+    return 200, [("Content-Type", "application/json")], json.dumps(value).encode()
+
+
+def _error(status: int, code: str, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    headers = [("X-Error-Code", code), ("X-Error-Message", message), ("Content-Type", "application/json")]
+    return status, headers, json.dumps({"error": message}).encode()
