@@ -101,7 +101,7 @@ class Downloads:
         return [share.id for share in self._shares.values() if share.state in (State.RUNNING, State.PAUSED)]
 
     def ended(self) -> dict[int, str]:
-        """Shares that have ended, and whose results are kept; by their numbers, which no second life of one shares."""
+        """Shares that have ended, and whose results are kept, by number: one brought back has another number."""
         return {share.number: share.id for share in self._shares.values() if share.has_ended}
 
     def undecided(self) -> list[str]:
