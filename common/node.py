@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import uvicorn
 import uvloop
+from pydantic import Field
 
 from common.errors import HaulError, InvalidRequest
 from common.logs import configure_logging
@@ -140,6 +141,11 @@ class NodeSettings(Settings):
     host: str
     port: int
     data_dir: Path
+    backends_file: Path | None = Field(
+        None,
+        description="TOML file with the ways to S3, GCS, Azure and other clusters; the same for all nodes. "
+        "See `docs/sources.md`.",
+    )
 
 
 C = TypeVar("C", bound=NodeSettings)

@@ -17,6 +17,8 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from common import clock, web
+from common.backends.settings import load_backends
+from common.backends.sources import Sources
 from common.clustermap import PROXY, Node
 from common.errors import Fenced, HaulError, InvalidRequest, PeerError, Unavailable
 from common.identity import take as take_data_dir
@@ -75,6 +77,7 @@ class ProxyNode:
         self._scope = TaskScope()
         self._client = NodeClient()
         self._store = store if store is not None else _configured_store(config)
+        self._sources = Sources(load_backends(config.backends_file))
         peers = Peers(self._client)
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this proxy must stop by itself; there from `start` on."""
@@ -141,6 +144,7 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+        await asyncio.to_thread(self._sources.close)
 
     async def _stay_joined(self) -> None:
         try:

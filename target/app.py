@@ -11,6 +11,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from common import web
+from common.backends.settings import load_backends
+from common.backends.sources import Sources
 from common.clustermap import TARGET, Node
 from common.epochs import EpochGate
 from common.errors import Fenced, HaulError, InvalidRequest
@@ -78,6 +80,7 @@ class TargetNode:
         self._name = f"t[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
+        self._sources = Sources(load_backends(config.backends_file))
         identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
         self._epochs = EpochGate(config.data_dir / "epoch.json")
         durability = Durability(config.durability)
@@ -257,6 +260,7 @@ class TargetNode:
         await self._membership.leave()
         await asyncio.to_thread(self._store.stop)
         await asyncio.to_thread(self._journal.stop)
+        await asyncio.to_thread(self._sources.close)
         await self._client.close()
 
     async def _dispatch(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:

@@ -56,9 +56,13 @@ class Cluster:
         mountpaths: int = 2,
         proxies: int = 1,
         hf_endpoint: str = "",
+        backends: str = "",
         **target_settings: Any,
     ) -> None:
         self._root = root
+        self._backends_file = root / "backends.toml" if backends else None
+        if self._backends_file is not None:
+            self._backends_file.write_text(backends)
         self._nursery = Nursery()
         self._settings = {"allow_origins": ("127.0.0.0/8",), "durability": "process", **target_settings}
         self._served: dict[str, _Served] = {}
@@ -94,6 +98,7 @@ class Cluster:
             "public_url": url,
             "cluster_id": CLUSTER_ID,
             "data_dir": self._root / node_id,
+            "backends_file": self._backends_file,
         }
 
     def __enter__(self) -> Self:

@@ -1,0 +1,131 @@
+"""How backends are reached and with which credentials: the file that a node's `backends_file` names; pure.
+
+What a file leaves out is left to the services' own libraries: their environment variables, profiles and instance
+metadata. A section's settings hold for all buckets of its service, and `buckets` for single ones besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, SecretStr
+
+from common.settings import Settings, load_settings
+
+Url = Field(default="", pattern=r"^(https?://[^?#]+)?$")
+
+
+class S3Settings(Settings):
+    """Buckets `s3://…`, of AWS or of whatever speaks its API."""
+
+    endpoint: str = Url
+    region: str = ""
+    profile: str = ""
+    anonymous: bool = False
+    path_style: bool = Field(
+        default=False, description="Bucket in the path, not in the host name; always with an `endpoint`."
+    )
+    requester_pays: bool = False
+    access_key_id: str = ""
+    secret_access_key: SecretStr = SecretStr("")
+    session_token: SecretStr = SecretStr("")
+
+
+class GcsSettings(Settings):
+    """Buckets `gs://…`."""
+
+    endpoint: str = Url
+    project: str = ""
+    anonymous: bool = False
+    credentials_file: Path | None = None
+    credentials_json: SecretStr = SecretStr("")
+    token: SecretStr = Field(default=SecretStr(""), description="An OAuth 2.0 access token.")
+    user_project: str = Field(default="", description="Whom requests are charged to.")
+
+
+class AzureSettings(Settings):
+    """Containers `az://…`."""
+
+    account: str = ""
+    endpoint: str = Field(
+        default="", pattern=r"^(https?://[^?#]+)?$", description="Of the blob service, with the account."
+    )
+    anonymous: bool = False
+    connection_string: SecretStr = SecretStr("")
+    sas_token: SecretStr = SecretStr("")
+    account_key: SecretStr = SecretStr("")
+
+
+class ClusterSettings(Settings):
+    """Another Haul or AIStore cluster, whose buckets are `ais://@NAME/…`."""
+
+    url: str = Field(pattern=r"^https?://[^/?#]+$")
+    token: SecretStr = SecretStr("")
+
+
+class S3Section(S3Settings):
+    """All of S3."""
+
+    buckets: dict[str, S3Settings] = Field(default={})
+
+
+class GcsSection(GcsSettings):
+    """All of Google Cloud Storage."""
+
+    buckets: dict[str, GcsSettings] = Field(default={})
+
+
+class AzureSection(AzureSettings):
+    """All of Azure Blob Storage."""
+
+    buckets: dict[str, AzureSettings] = Field(default={})
+
+
+class BackendSettings(Settings):
+    """The whole file."""
+
+    s3: S3Section = S3Section()
+    gs: GcsSection = GcsSection()
+    az: AzureSection = AzureSection()
+    clusters: dict[str, ClusterSettings] = Field(default={})
+
+    def s3_of(self, bucket: str, credentials: Mapping[str, str]) -> S3Settings:
+        """The settings of one bucket, with a job's credentials in place of those."""
+        return _merged(S3Settings, self.s3, self.s3.buckets.get(bucket), credentials)
+
+    def gs_of(self, bucket: str, credentials: Mapping[str, str]) -> GcsSettings:
+        """As `s3_of`."""
+        return _merged(GcsSettings, self.gs, self.gs.buckets.get(bucket), credentials)
+
+    def az_of(self, container: str, credentials: Mapping[str, str]) -> AzureSettings:
+        """As `s3_of`."""
+        return _merged(AzureSettings, self.az, self.az.buckets.get(container), credentials)
+
+
+def load_backends(path: Path | None) -> BackendSettings:
+    """Read a node's file; without one everything is left to the services' libraries. Raises InvalidRequest."""
+    return load_settings(BackendSettings, path) if path is not None else BackendSettings()
+
+
+S = TypeVar("S", bound=Settings)
+CREDENTIALS: Mapping[str, frozenset[str]] = {
+    "aws": frozenset({"access_key_id", "secret_access_key", "session_token"}),
+    "gcp": frozenset({"credentials_json", "token"}),
+    "azure": frozenset({"connection_string", "sas_token", "account_key", "account"}),
+    "ais": frozenset({"token"}),
+}
+"""What a job may carry, by provider; everything but `account` and `access_key_id` is a secret."""
+
+
+def _merged(model: type[S], section: Settings, bucket: Settings | None, credentials: Mapping[str, str]) -> S:
+    """A bucket's own settings win over its section's; a job's credentials replace all others."""
+    plain: dict[str, Any] = {name: getattr(section, name) for name in model.model_fields}
+    if bucket is not None:
+        plain |= {name: getattr(bucket, name) for name in bucket.model_fields_set}
+    if credentials:
+        own = {name for names in CREDENTIALS.values() for name in names} | {"profile", "credentials_file"}
+        plain = {name: value for name, value in plain.items() if name not in own - {"account"}}
+        plain |= {"anonymous": False, **credentials} if "anonymous" in model.model_fields else dict(credentials)
+    return model.model_validate(plain)
