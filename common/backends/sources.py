@@ -15,16 +15,10 @@ from common.backends.settings import BackendSettings
 from common.errors import InvalidRequest
 from common.names import Bucket
 
-SCHEMES = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}
-"""Of links that are no addresses, with the provider."""
-_SCHEME_OF = {provider: scheme for scheme, provider in SCHEMES.items()}
+_PROVIDERS = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}
+_SCHEME_OF = {provider: scheme for scheme, provider in _PROVIDERS.items()}
 NO_CREDENTIALS: Mapping[str, str] = {}
 _MAX_KEPT = 256
-
-
-def is_source(link: str) -> bool:
-    """Whether a link names an object of a backend, and is no address itself."""
-    return link.partition("://")[0].lower() in SCHEMES
 
 
 def is_outside(bucket: Bucket) -> bool:
@@ -48,7 +42,7 @@ def source_prefix(bucket: Bucket) -> str:
 def parse_source(link: str) -> tuple[Bucket, str]:
     """The bucket and the object's name, or a prefix, of a link that `is_source`; raises InvalidRequest."""
     scheme, _, rest = link.partition("://")
-    provider = SCHEMES[scheme.lower()]
+    provider = _PROVIDERS[scheme.lower()]
     if provider != "ais":
         name, _, path = rest.partition("/")
         return Bucket(unquote(name), provider), unquote(path)
