@@ -46,9 +46,9 @@ from proxy.config import ProxyConfig
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
+from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
-from proxy.downloads.giving import Giver
 from proxy.downloads.listers import Listers
 from proxy.downloads.reassigning import Reassigning
 from proxy.downloads.reports import Reports
@@ -103,7 +103,10 @@ class ProxyNode:
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
         self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
         self._downloads = Downloads(
-            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, SourceLists(hub, self._listers)
+            *(self._jobs, self._buckets, self._membership, peers, self._scope),
+            control,
+            claims,
+            SourceLists(hub, self._listers),
         )
         self._redirects = ObjectRedirects(self._buckets, self._membership)
         # Before it could be given up: its lease must have ended, and the grace time, too.

@@ -43,8 +43,8 @@ class PageQuery:
     limit: int = 10_000
     uuid: str = ""
     with_properties: bool = False
-    with_sources: bool = False
     recursive: bool = True
+    with_sources: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from common.backends.base import Backend, SourceRequest
+from common.backends.base import Backend, BackendMissing, SourceRequest
 from common.backends.settings import BackendSettings
 from common.errors import InvalidRequest
 from common.names import Bucket
@@ -87,6 +87,9 @@ class Sources:
             self._backends.clear()
 
     def _open(self, bucket: Bucket, credentials: Mapping[str, str]) -> Backend:
+        if bucket.provider in self._settings.disabled:
+            provider = bucket.provider.upper()
+            raise BackendMissing(bucket.cname, f"{provider} backend is missing in the cluster configuration")
         if bucket.provider == "aws":
             from common.backends.s3 import S3Backend  # noqa: PLC0415 - what is not used need not be installed
 
@@ -104,6 +107,6 @@ class Sources:
 
             settings = self._settings.clusters.get(bucket.namespace_uuid)
             if settings is None:
-                raise InvalidRequest(f'{bucket.cname}: no cluster "{bucket.namespace_uuid}" is configured')
+                raise BackendMissing(bucket.cname, f'no cluster "{bucket.namespace_uuid}" is configured')
             return ClusterBackend(bucket, settings, credentials)
-        raise InvalidRequest(f"{bucket.cname}: there is no backend for {bucket.provider}")
+        raise BackendMissing(bucket.cname, f"there is no backend for {bucket.provider}")

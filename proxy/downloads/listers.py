@@ -167,7 +167,9 @@ class Listers:
             await self._giver.end(record, replace(listing, error=why, is_complete=True))
             return
         removals = removal_tasks(job, gone)
-        await self._giver.give(record, replace(listing, count=listing.count + len(removals), is_complete=True), removals)
+        await self._giver.give(
+            record, replace(listing, count=listing.count + len(removals), is_complete=True), removals
+        )
 
     async def _piece(
         self, walk: Walk, size: int, is_new: Callable[[str], bool], patience_seconds: float = _PATIENCE_SECONDS
@@ -211,15 +213,11 @@ class Listers:
         gone: list[tuple[str, int]] = []
         present = 0
         async for entries in self._own_pages(record, job):
-            from_there = [
-                entry
-                for entry in entries
-                if entry[_SOURCE] == redact(job.link_of(entry[_NAME])) and _is_wanted(job, entry)
-            ]
+            from_there = [entry for entry in entries if _is_of(job, entry)]
             present += len(from_there)
             old = [entry for entry in from_there if entry[_STORED_NS] < record.created_ns]
             is_seen = np.isin(digests("", [entry[_NAME] for entry in old]), seen).tolist()
-            gone += [(entry[_NAME], entry[_STORED_NS]) for entry, is_there in zip(old, is_seen) if not is_there]
+            gone += [(entry[_NAME], entry[_STORED_NS]) for entry, found in zip(old, is_seen, strict=True) if not found]
         return gone, present
 
     async def _own_pages(self, record: JobRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:

@@ -266,9 +266,9 @@ def _single(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> t
 
 
 def _prefetched(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> tuple[TaskList, str]:
-    name = normalize_object_name(string(fields, "object_name", _MESSAGE))
     if backend is None:
-        raise InvalidRequest(f"'from_remote' requires a remote bucket ({bucket.cname} is none)")
+        raise InvalidRequest(f"bucket download requires a remote bucket ({bucket.cname} is none)")
+    name = normalize_object_name(string(fields, "object_name", _MESSAGE))
     link = source_link(backend, name)
     return TaskList([name], [link]), f"{link} -> {bucket.cname}/{printable(name)}"
 
