@@ -97,8 +97,8 @@ class BackendSettings(Settings):
     @property
     def disabled(self) -> frozenset[str]:
         """The providers whose buckets are not for this cluster."""
-        sections = {"aws": self.s3, "gcp": self.gs, "azure": self.az}
-        return frozenset(provider for provider, section in sections.items() if not section.enabled)
+        enabled = {"aws": self.s3.enabled, "gcp": self.gs.enabled, "azure": self.az.enabled}
+        return frozenset(provider for provider, is_enabled in enabled.items() if not is_enabled)
 
     def s3_of(self, bucket: str, credentials: Mapping[str, str]) -> S3Settings:
         """The settings of one bucket, with a job's credentials in place of those."""

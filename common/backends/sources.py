@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote
 
 from common.backends.base import Backend, BackendMissing, SourceRequest
 from common.backends.settings import BackendSettings
-from common.errors import InvalidRequest
 from common.names import Bucket
 
 _PROVIDERS = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}

@@ -239,7 +239,9 @@ class TestCommonFields:
         assert refusal(**{"link": LINK} | fields).startswith(text)
 
     def test_a_bucket_in_a_cloud_needs_a_backend(self) -> None:
-        assert refusal(type="backend", source={"name": "b"}).startswith(PREFIX + "'source' must be a bucket of a service")
+        assert refusal(type="backend", source={"name": "b"}).startswith(
+            PREFIX + "'source' must be a bucket of a service"
+        )
         request = parse(type="backend", bucket={"name": "b", "provider": "s3"}, prefix="a/", sync=True)
         assert isinstance(request.tasks, SourceJob)
         assert (request.tasks.source, request.tasks.prefix, request.tasks.is_sync) == (Bucket("b", "aws"), "a/", True)
