@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
+from common.errors import InvalidRequest
 from common.settings import Settings, load_settings
 
 Url = Field(default="", pattern=r"^(https?://[^?#]+)?$")
@@ -129,7 +130,10 @@ CREDENTIALS: Mapping[str, frozenset[str]] = {
 
 
 def _merged(model: type[S], section: Settings, bucket: Settings | None, credentials: Mapping[str, str]) -> S:
-    """A bucket's own settings win over its section's; a job's credentials replace all others."""
+    """A bucket's own settings win over its section's; a job's credentials replace all others.
+
+    Raises InvalidRequest for credentials of another service.
+    """
     plain: dict[str, Any] = {name: getattr(section, name) for name in model.model_fields}
     if bucket is not None:
         plain |= {name: getattr(bucket, name) for name in bucket.model_fields_set}
@@ -137,4 +141,8 @@ def _merged(model: type[S], section: Settings, bucket: Settings | None, credenti
         own = {name for names in CREDENTIALS.values() for name in names} | {"profile", "credentials_file"}
         plain = {name: value for name, value in plain.items() if name not in own - {"account"}}
         plain |= {"anonymous": False, **credentials} if "anonymous" in model.model_fields else dict(credentials)
-    return model.model_validate(plain)
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:  # whose own text has the values in it
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InvalidRequest(f"credentials: there is no '{field}' for this service, or not with this value") from None

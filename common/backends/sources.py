@@ -102,10 +102,10 @@ class Sources:
 
             return AzureBackend(bucket.name, self._settings.az_of(bucket.name, credentials))
         if bucket.provider == "ais" and bucket.namespace_uuid:
-            from common.backends.cluster import ClusterBackend  # noqa: PLC0415
-
             settings = self._settings.clusters.get(bucket.namespace_uuid)
             if settings is None:
                 raise BackendMissing(bucket.cname, f'no cluster "{bucket.namespace_uuid}" is configured')
+            from common.backends.cluster import ClusterBackend  # noqa: PLC0415
+
             return ClusterBackend(bucket, settings, credentials)
         raise BackendMissing(bucket.cname, f"there is no backend for {bucket.provider}")

@@ -212,6 +212,10 @@ def test_a_profile_is_found_where_boto3_looks(service: S3Service, bucket: str, t
         ({"profile": "nobody"}, "nobody"),
         ({"access_key_id": "AKIA", "secret_access_key": ""}, "need each other"),
         ({"access_key_id": "", "secret_access_key": "canarySECRETcanary"}, "need each other"),
+        (
+            {"access_key_id": "", "secret_access_key": "", "session_token": "canarySECRETcanary"},
+            "session_token needs",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_once(more: dict[str, str], says: str) -> None:
