@@ -30,7 +30,7 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Closing alone would let the thread that waits in accept take one more connection.
+        # Closing alone would leave the thread that waits in accept() to take one more.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
