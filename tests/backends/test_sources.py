@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.backends.base import BackendMissing
 from common.backends.s3 import S3Backend
 from common.backends.settings import BackendSettings, S3Section, S3Settings
 from common.backends.sources import Sources, is_outside, parse_source, source_link, source_prefix
@@ -129,7 +130,7 @@ def test_a_link_becomes_a_request_with_the_credentials_of_the_job(sources: Sourc
     ],
 )
 def test_buckets_that_nobody_keeps_are_refused(sources: Sources, bucket: Bucket, says: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(BackendMissing) as refused:
         sources.backend(bucket)
     assert str(refused.value) == says
 
