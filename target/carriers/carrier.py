@@ -226,8 +226,8 @@ class Carrier:
             fetch.whole = self._large.begin(fetch, head, size, _request(fetch, ()))
             if fetch.whole is not None:
                 return fetch.whole
-        job = fetch.job
-        fetch.writer = self._mountpath.writer(job.bucket, job.terms.bucket_id, fetch.name, size, fetch.algorithms)
+        job, expected = fetch.job, fetch.expected_size if size is None else size
+        fetch.writer = self._mountpath.writer(job.bucket, job.terms.bucket_id, fetch.name, expected, fetch.algorithms)
         return fetch.writer
 
     def _complete_surely(self, completion: Completion) -> None:

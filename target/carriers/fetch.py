@@ -110,14 +110,7 @@ class Fetch:
 
     def is_unchanged(self, stored: ObjectMetadata) -> bool:
         """Whether what is stored has every digest that the job expects, so that nothing needs to be asked."""
-        return (
-            bool(self.expected_digests)
-            and self.expected_size in (None, stored.size)
-            and all(
-                {"xxh64": stored.checksum, **stored.digests}.get(algorithm) == expected
-                for algorithm, expected in self.expected_digests.items()
-            )
-        )
+        return self.expected_size in (None, stored.size) and stored.has_digests(self.expected_digests)
 
     def metadata(
         self, size: int, checksum: str, verified: Mapping[str, str], etag: str, last_modified: str, *, sized: bool
