@@ -163,6 +163,13 @@ class TestDatasets:
         assert fetch(api, "unconverted", dataset="unconverted") == (2, 0, 0)
 
 
+def test_the_hubs_limits_are_kept_by_all_targets_together(api: Api, hub: Hub) -> None:
+    hub.add("models", "org/limited", FILES)
+    hub.limit("resolvers", len(FILES) // 2, 1)
+    assert fetch(api, "limited", model="org/limited") == (len(FILES), 0, 0)
+    assert hub.unlimit() <= len(FILES) // 2, "each file is refused once at most"
+
+
 class TestTokens:
     def test_private_and_gated_ones_with_a_token_that_goes_nowhere_else(
         self, api: Api, hub: Hub, cluster: Cluster
