@@ -255,6 +255,8 @@ class Lane:
                 self._cancelled(content[0])
             case messages.BORROW:
                 self._lend(*content)
+            case messages.HOLD:
+                self._settings.told_to_wait(*content)
             case messages.UNUSABLE:
                 self._trouble = content[0]
 

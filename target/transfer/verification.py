@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from common.expectation import HEX_LENGTHS
+from common.expectation import GIT_SHA1, HEX_LENGTHS
 from target.transfer.heads import HeaderFields
 from target.transfer.request import ResponseHead
 
@@ -100,7 +100,7 @@ def _is_s3(head: ResponseHead) -> bool:
 
 
 def _keep(found: dict[str, str], algorithm: str, text: str) -> None:
-    if algorithm not in HEX_LENGTHS or not text:
+    if algorithm not in HEX_LENGTHS or algorithm == GIT_SHA1 or not text:
         return
     try:
         raw = base64.b64decode(text.strip(), validate=True)
