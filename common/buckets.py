@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from common.backends.sources import is_outside
 from common.errors import BucketExists, BucketNotFound, InvalidRequest
 from common.names import Bucket
 
@@ -89,6 +90,11 @@ class BucketRecord:
     id: int
     created_ns: int
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def backend(self) -> Bucket | None:
+        """Where the bucket's objects come from, None if they are only here; a bucket that is outside is its own."""
+        return self.bucket if is_outside(self.bucket) else None
 
     def to_bprops(self) -> dict[str, Any]:
         """AIStore's Bprops, complete."""

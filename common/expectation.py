@@ -18,10 +18,14 @@ _MAX_SIZE_BYTES = 2**63 - 1
 
 
 class Expectation(NamedTuple):
-    """Size, None when it is not known, and digests as (algorithm, lower-case hex)."""
+    """Size, None when it is not known, and digests as (algorithm, lower-case hex).
+
+    With an `etag` both are of the version that has it, as a listing told: what has another is a later version.
+    """
 
     size_bytes: int | None
     digests: tuple[tuple[str, str], ...] = ()
+    etag: str = ""
 
 
 def parse_expectation(fields: Mapping[str, object], where: str) -> Expectation | None:

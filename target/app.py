@@ -38,6 +38,7 @@ from target.downloads.breaker import BreakerSettings
 from target.downloads.budgets import Budgets
 from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.copies import Copies
+from target.downloads.errands import Errands
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane
@@ -155,6 +156,7 @@ class TargetNode:
         scheduler = self._scheduler = Scheduler(0, _host_settings(config), story.tell)
         recorder = self._recorder = Recorder(self._journal)
         settings = LaneSettings(
+            Errands(self._sources, self._store.delete_if),
             config.max_transfers_per_lane,
             retry=RetryPolicy(attempts=config.retry_attempts),
             allow_origins=config.allow_origins,

@@ -69,18 +69,21 @@ class ClusterSettings(Settings):
 class S3Section(S3Settings):
     """All of S3."""
 
+    enabled: bool = True
     buckets: dict[str, S3Settings] = Field(default={})
 
 
 class GcsSection(GcsSettings):
     """All of Google Cloud Storage."""
 
+    enabled: bool = True
     buckets: dict[str, GcsSettings] = Field(default={})
 
 
 class AzureSection(AzureSettings):
     """All of Azure Blob Storage."""
 
+    enabled: bool = True
     buckets: dict[str, AzureSettings] = Field(default={})
 
 
@@ -91,6 +94,12 @@ class BackendSettings(Settings):
     gs: GcsSection = GcsSection()
     az: AzureSection = AzureSection()
     clusters: dict[str, ClusterSettings] = Field(default={})
+
+    @property
+    def disabled(self) -> frozenset[str]:
+        """The providers whose buckets are not for this cluster."""
+        enabled = {"aws": self.s3.enabled, "gcp": self.gs.enabled, "azure": self.az.enabled}
+        return frozenset(provider for provider, is_enabled in enabled.items() if not is_enabled)
 
     def s3_of(self, bucket: str, credentials: Mapping[str, str]) -> S3Settings:
         """The settings of one bucket, with a job's credentials in place of those."""

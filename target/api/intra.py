@@ -217,7 +217,8 @@ class IntraApi:
             after=body["after"],
             limit=body["limit"],
         )
-        return {"entries": entries, "placement_version": placement_version}
+        told = entries if body.get("sources") else [entry[:-1] for entry in entries]
+        return {"entries": told, "placement_version": placement_version}
 
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(

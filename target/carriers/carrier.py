@@ -180,7 +180,8 @@ class Carrier:
         self._guard.deny_endpoints(endpoints)
 
     def _start_surely(self, order: Order, now: float) -> None:
-        of_host = self._of_hosts.get(host_of(origin_of(order.link))) if self._of_hosts else None
+        url = order.link if order.request is None else order.request[0]
+        of_host = self._of_hosts.get(host_of(origin_of(url))) if self._of_hosts else None
         fetch = Fetch(order, self._jobs[order.number], now, of_host)
         try:
             self._start(fetch)
@@ -393,12 +394,13 @@ class Carrier:
 def _request(fetch: Fetch, conditional: tuple[str, ...]) -> FetchRequest:
     terms = fetch.job.terms
     return FetchRequest(
-        fetch.link,
-        terms.headers,
+        fetch.url,
+        fetch.headers,
         conditional,
         terms.timeout_seconds,
         fetch.meter,
-        expected_bytes=fetch.expected_size,
+        # What is listed under an ETag may have become another version, of another size.
+        expected_bytes=None if fetch.expected_etag else fetch.expected_size,
     )
 
 
