@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.backends.base import BackendMissing
 from common.backends.s3 import S3Backend
-from common.backends.settings import BackendSettings, S3Section, S3Settings
+from common.backends.settings import AzureSection, BackendSettings, GcsSection, S3Section, S3Settings
 from common.backends.sources import Sources, is_outside, parse_source, source_link, source_prefix
 from common.errors import AccessDenied, InvalidRequest
 from common.links import redact
@@ -124,15 +124,25 @@ def test_a_link_becomes_a_request_with_the_credentials_of_the_job(sources: Sourc
 @pytest.mark.parametrize(
     ("bucket", "says"),
     [
-        (Bucket("bucket", "ais", "west"), 'ais://@west#/bucket: no cluster "west" is configured'),
-        (Bucket("bucket"), "ais://bucket: there is no backend for ais"),
-        (Bucket("bucket", "oci"), "oc://bucket: there is no backend for oci"),
+        (Bucket("bucket", "ais", "west"), 'lookup bucket ais://@west#/bucket, err: no cluster "west" is configured'),
+        (Bucket("bucket"), "lookup bucket ais://bucket, err: there is no backend for ais"),
+        (Bucket("bucket", "oci"), "lookup bucket oc://bucket, err: there is no backend for oci"),
     ],
 )
 def test_buckets_that_nobody_keeps_are_refused(sources: Sources, bucket: Bucket, says: str) -> None:
     with pytest.raises(BackendMissing) as refused:
         sources.backend(bucket)
-    assert str(refused.value) == says
+    assert str(refused.value) == f"failed to {says}"
+
+
+def test_services_that_are_not_for_this_cluster_are_refused_even_with_credentials() -> None:
+    settings = BackendSettings(
+        s3=S3Section(enabled=False), gs=GcsSection(enabled=False), az=AzureSection(enabled=False)
+    )
+    sources = Sources(settings)
+    for provider in ("aws", "gcp", "azure"):
+        with pytest.raises(BackendMissing, match=f"{provider.upper()} backend is missing"):
+            sources.backend(Bucket("bucket", provider), KEYS)
 
 
 def test_what_cannot_be_made_is_not_kept(sources: Sources) -> None:
