@@ -198,8 +198,7 @@ class Lane:
             return
         if not self._orders.fetching:
             self._heard_at = clock.monotonic()
-        orders = []
-        shares = {task.share for task in tasks}
+        orders, shares = [], {task.share for task in tasks}
         refusals = {share: self._refusal(share) for share in shares}
         now_ns = clock.unix_ns()
         for task in tasks:

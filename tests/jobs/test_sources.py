@@ -127,3 +127,23 @@ def test_objects_and_templates_of_a_bucket_are_links(cluster: Cluster, source: S
     status = run(cluster, {"type": "single", "bucket": {"name": "links"}, "link": f"s3://{source.name}/missing"})
     assert status["error_cnt"] == 1
     assert "does not exist" in status["download_errors"][0]["error"]
+
+
+def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_changed(
+    cluster: Cluster, source: Source
+) -> None:
+    source.put({f"d{number % 100:02d}/n{number:05d}": b"old" for number in range(10_000)})
+    sync = source.job(bucket={"name": "many"}, sync=True)
+    first = run(cluster, sync)
+    assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
+    source.put({f"d{number:02d}/n{number:05d}": b"changed" for number in range(100)})
+    source.put({f"added/n{number:05d}": b"new" for number in range(100)})
+    source.remove(*(f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)))
+    status = run(cluster, sync)
+    unchanged, removed = 10_000 - 100 - 100, 100
+    assert (status["skipped_cnt"], status["error_cnt"]) == (unchanged, 0)
+    assert status["finished_cnt"] - status["skipped_cnt"] - removed == 200
+    names = {entry["name"] for entry in cluster.api.list("many")}
+    assert len(names) == 10_000
+    assert not names & {f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)}
+    assert cluster.api.get("many", "d07/n00007").content == b"changed"
