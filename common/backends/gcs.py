@@ -101,7 +101,7 @@ class GcsBackend:
                 headers["X-Goog-User-Project"] = self._settings.user_project
             # Slashes may stay, but where HTTP clients would resolve the name as a path.
             safe = "~" if {".", ".."} & set(name.split("/")) else "~/"
-            url = f"{client.api_endpoint}/{quote(self._bucket, safe='')}/{quote(name, safe=safe)}"
+            url = f"{client.api_endpoint.rstrip('/')}/{quote(self._bucket, safe='')}/{quote(name, safe=safe)}"
             return SourceRequest(f"{url}?generation={version}" if version else url, tuple(headers.items()))
 
     def close(self) -> None:
