@@ -10,6 +10,7 @@ import pytest
 from tests.backends.contract import AWKWARD_NAMES
 from tests.backends.s3server import MotoS3
 from tests.cluster import Cluster
+from tests.origin import Origin
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +130,32 @@ def test_objects_and_templates_of_a_bucket_are_links(cluster: Cluster, source: S
     assert "does not exist" in status["download_errors"][0]["error"]
 
 
+@pytest.fixture(scope="module")
+def west(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("west"), targets=2) as running:
+        yield running
+
+
 def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_changed(
-    cluster: Cluster, source: Source
+    west: Cluster, origin: Origin, tmp_path: Path
 ) -> None:
-    source.put({f"d{number % 100:02d}/n{number:05d}": b"old" for number in range(10_000)})
-    sync = source.job(bucket={"name": "many"}, sync=True)
-    first = run(cluster, sync)
-    assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
-    source.put({f"d{number:02d}/n{number:05d}": b"changed" for number in range(100)})
-    source.put({f"added/n{number:05d}": b"new" for number in range(100)})
-    source.remove(*(f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)))
-    status = run(cluster, sync)
-    unchanged, removed = 10_000 - 100 - 100, 100
-    assert (status["skipped_cnt"], status["error_cnt"]) == (unchanged, 0)
-    assert status["finished_cnt"] - status["skipped_cnt"] - removed == 200
-    names = {entry["name"] for entry in cluster.api.list("many")}
-    assert len(names) == 10_000
-    assert not names & {f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)}
-    assert cluster.api.get("many", "d07/n00007").content == b"changed"
+    origin.serve_pattern("/many/", lambda name: name.encode())
+    template = origin.url("/many/n{00000..09999}")
+    assert run(west, {"type": "range", "bucket": {"name": "many"}, "template": template})["finished_cnt"] == 10_000
+    source = {"name": "many", "provider": "ais", "namespace": {"uuid": "west"}}
+    sync = {"type": "backend", "source": source, "bucket": {"name": "copy"}, "sync": True}
+    with Cluster(tmp_path, backends=f'[clusters.west]\nurl = "{west.urls["p1"]}"\n', targets=2) as cluster:
+        first = run(cluster, sync)
+        assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
+        for number in range(100):
+            west.api.put("many", f"n{number:05d}", b"changed")
+            west.api.put("many", f"added-{number}", b"new")
+            west.api.call("DELETE", f"/v1/objects/many/n{5_000 + number:05d}")
+        status = run(cluster, sync)
+        assert (status["skipped_cnt"], status["error_cnt"]) == (9_800, 0)
+        transferred_and_removed = status["finished_cnt"] - status["skipped_cnt"]
+        names = {entry["name"] for entry in cluster.api.list("copy")}
+        assert (transferred_and_removed, len(names)) == (200 + 100, 10_000)
+        assert not names & {f"n{5_000 + number:05d}" for number in range(100)}
+        assert cluster.api.get("copy", "n00007").content == b"changed"
+        assert cluster.api.get("copy", "added-99").content == b"new"
