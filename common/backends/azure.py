@@ -94,11 +94,10 @@ class AzureBackend:
         if self._access.sas:
             query.append(self._access.sas)
         elif not self._access.is_anonymous:
-            try:
-                query.append(self._signature.query())
-            except AccessDenied:
-                if self._identity is None:
-                    raise
+            signature = self._signature.query()
+            if signature:
+                query.append(signature)
+            elif self._identity is not None:
                 headers.append(("Authorization", f"Bearer {self._bearer(self._identity)}"))
         url = f"{self._base_url}/{quote(name, safe='/~')}"
         return SourceRequest(f"{url}?{'&'.join(query)}" if query else url, tuple(headers))
@@ -131,13 +130,17 @@ class AzureBackend:
         return self._identity
 
     def _signed(self, until: datetime) -> str:
+        """Empty for an identity that gets no key to sign with; kept like a signature, so as not to ask each time."""
         if self._identity is None:
             return signed_by_key(self._access, self._container, until)
         from azure.storage.blob import BlobServiceClient  # noqa: PLC0415
 
-        with translated(self._access, self._container):
-            service = BlobServiceClient(self._access.endpoint, **self._options)
-            key = service.get_user_delegation_key(*delegation_times(until))
+        service = BlobServiceClient(self._access.endpoint, **self._options)
+        try:
+            with translated(self._access, self._container):
+                key = service.get_user_delegation_key(*delegation_times(until))
+        except AccessDenied:
+            return ""
         return signed_by_identity(self._access, self._container, until, key)
 
     def _bearer(self, identity: TokenCredential) -> str:

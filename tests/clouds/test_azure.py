@@ -373,7 +373,10 @@ def test_an_identity_lists_and_signs_by_a_key_of_the_service(by_identity: Backen
 def test_an_identity_that_gets_no_such_key_shows_its_token_instead(
     by_identity: Backend, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = []
+
     def refuse(*_: object) -> None:
+        asked.append(1)
         refusal = HttpResponseError("what Azure says to a role that is given for a container only")
         refusal.status_code = 403
         raise refusal
@@ -382,6 +385,8 @@ def test_an_identity_that_gets_no_such_key_shows_its_token_instead(
     request = by_identity.request("one")
     assert "?" not in request.url
     assert fetch_trusting(authority, request) == b"content"
+    assert "Authorization" in dict(by_identity.request("one").headers)
+    assert len(asked) == 1
 
 
 def test_an_identity_that_cannot_sign_in_is_refused(by_identity: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
