@@ -142,6 +142,10 @@ def _checked(provider: str, credentials: Mapping[str, str]) -> Mapping[str, str]
     if unknown:
         known = ", ".join(sorted(CREDENTIALS[provider]))
         raise InvalidRequest(f"credentials: '{printable(min(unknown), 40)}' is none for this service (known: {known})")
+    if credentials.keys() == {"account"}:
+        raise InvalidRequest(
+            "credentials: 'account' needs 'sas_token' or 'account_key', those of the nodes are not for it"
+        )
     return credentials
 
 
