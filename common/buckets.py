@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from common.backends.sources import is_outside
 from common.errors import BucketExists, BucketNotFound, InvalidRequest
-from common.names import Bucket
+from common.names import Bucket, normalize_provider
 
 _NO_BUCKET = {"name": "", "provider": "", "namespace": {"uuid": "", "name": ""}}
 _DEFAULTS: dict[str, Any] = {
@@ -51,13 +52,14 @@ _DEFAULTS: dict[str, Any] = {
 }
 SECTIONS = frozenset({"checksum", "rate_limit", "ec", "chunks", "mirror", "lru", "versioning", "write_policy", "extra"})
 """What a client may set when it makes a bucket; `access`, `features`, `backend_bck` and `force` are read besides."""
-_SCALARS = frozenset({"access", "features", "backend_bck", "force"})
+_BACKEND = "backend_bck"
+_SCALARS = frozenset({"access", "features", _BACKEND, "force"})
 
 
 def check_properties(properties: object) -> dict[str, Any]:
-    """The properties of a create request, checked against the known ones; raises InvalidRequest naming the field.
+    """What a client wants to be set, checked against the known properties; raises InvalidRequest naming the field.
 
-    `backend_bck` is refused unless it is empty: there is no backend to read from.
+    `backend_bck` is there only if it was given: a bucket as `Bucket.to_wire` shows it, or empty to have none any more.
     """
     if properties is None:
         return {}
@@ -72,10 +74,35 @@ def check_properties(properties: object) -> dict[str, Any]:
             unknown = [name for name in value if name not in _DEFAULTS[key]]
             if unknown:
                 raise InvalidRequest(f"failed to unmarshal bucket properties: found unknown field: {key}.{unknown[0]}")
-    backend = properties.get("backend_bck")
-    if isinstance(backend, dict) and (backend.get("name") or backend.get("provider")):
-        raise InvalidRequest("'backend_bck' cannot be set: backends are not available yet")
-    return {key: value for key, value in properties.items() if key in SECTIONS}
+    checked = {key: value for key, value in properties.items() if key in SECTIONS}
+    if properties.get(_BACKEND) is not None:
+        backend = _parse_backend(properties[_BACKEND])
+        checked[_BACKEND] = backend.to_wire() if backend is not None else {}
+    return checked
+
+
+def merged_properties(properties: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A bucket's properties after `changes`, as `check_properties` gives them."""
+    merged = {**properties, **{key: {**properties.get(key, {}), **value} for key, value in changes.items()}}
+    if changes.get(_BACKEND) == {}:
+        merged.pop(_BACKEND)
+    return merged
+
+
+def _parse_backend(value: object) -> Bucket | None:
+    namespace = value.get("namespace") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(namespace, dict | None):
+        raise InvalidRequest("failed to unmarshal bucket properties: 'backend_bck' must be a bucket")
+    parts = [value.get("name"), value.get("provider"), *((namespace or {}).get(key) for key in ("uuid", "name"))]
+    if not all(isinstance(part, str | None) for part in parts):
+        raise InvalidRequest("failed to unmarshal bucket properties: 'backend_bck' must have texts as its fields")
+    name, provider, uuid, namespace_name = (part or "" for part in parts)
+    if not name and not provider:
+        return None
+    backend = Bucket(name, normalize_provider(provider), uuid.removeprefix("@"), namespace_name.removeprefix("#"))
+    if not is_outside(backend):
+        raise InvalidRequest(f"'backend_bck' must be a bucket outside of this cluster, found: {backend.cname}")
+    return backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +116,14 @@ class BucketRecord:
     id: int
     created_ns: int
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def backend(self) -> Bucket | None:
+        """Where the bucket's objects come from, None if they are only here; a bucket that is outside is its own."""
+        if is_outside(self.bucket):
+            return self.bucket
+        backend = self.properties.get(_BACKEND)
+        return _parse_backend(backend) if backend else None
 
     def to_bprops(self) -> dict[str, Any]:
         """AIStore's Bprops, complete."""
@@ -134,6 +169,11 @@ class BucketTable:
         others = {uname: record for uname, record in self.records.items() if uname != bucket.uname}
         return replace(self, version=self.version + 1, records=others)
 
+    def with_properties(self, bucket: Bucket, properties: Mapping[str, Any]) -> BucketTable:
+        """The table with other properties of this bucket; raises BucketNotFound."""
+        record = replace(self.get(bucket), properties=properties)
+        return replace(self, version=self.version + 1, records={**self.records, bucket.uname: record})
+
     def sorted_records(self) -> list[BucketRecord]:
         """All records in the order in which the dialect lists them."""
         return sorted(self.records.values(), key=lambda r: (r.bucket.provider, r.bucket.namespace, r.bucket.name))
@@ -141,6 +181,11 @@ class BucketTable:
     def ids(self) -> dict[str, int]:
         """uname → bucket id: what targets need to know."""
         return {uname: record.id for uname, record in self.records.items()}
+
+    def backends(self) -> dict[str, str]:
+        """uname → the backend's uname, of the buckets that have one and are not outside themselves."""
+        found = {uname: record.backend for uname, record in self.records.items() if not is_outside(record.bucket)}
+        return {uname: backend.uname for uname, backend in found.items() if backend is not None}
 
     def to_bmd(self, cluster_id: str) -> dict[str, Any]:
         """AIStore's bucket metadata (BMD)."""

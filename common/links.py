@@ -16,7 +16,9 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s%\"<>^`|\[\]:]+)(?::(?P<port>[0-9
 """A range of a template, which is completed before it is expanded, may stand in the host or be the port."""
 HTTP_SCHEMES = ("http", "https")
 FILE_SCHEMES = ("ftp", "sftp")
-SCHEMES = HTTP_SCHEMES + FILE_SCHEMES
+SOURCE_SCHEMES = ("s3", "gs", "az", "ais")
+"""Of links that name an object of a service or of another cluster, and are no addresses."""
+SCHEMES = HTTP_SCHEMES + FILE_SCHEMES + SOURCE_SCHEMES
 _PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 _CONTROLLED_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "if-match", "if-modified-since"}
@@ -51,8 +53,11 @@ def complete_link(link: str) -> str:
         raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
     if (valid["port"] or "0").isdigit() and int(valid["port"] or "0") > _MAX_PORT:
         raise InvalidRequest(f'link "{redact(link)}": not a valid host and port')
-    if (parts["scheme"] or "").lower() in FILE_SCHEMES:
+    scheme = (parts["scheme"] or "").lower()
+    if scheme in FILE_SCHEMES:
         _check_file(link, parts["path"])
+    if scheme in SOURCE_SCHEMES:
+        link = _completed_source(link, scheme, host, parts["path"])
     return link.replace(" ", "%20")
 
 
@@ -89,10 +94,27 @@ def origin_of(link: str) -> str:
     """`scheme://host:port` in lower case without userinfo: what limits and secrets are kept by."""
     parts = _parts(link)
     scheme, host = (parts["scheme"] or "http").lower(), parts["host"].lower()
+    if scheme in SOURCE_SCHEMES:
+        return f"{scheme}://{host}"
     port = _PORT.search(host)
     if port:
         return f"{scheme}://{host[: port.start()]}:{port[1]}"
     return f"{scheme}://{host.removesuffix(':')}:{_PORTS.get(scheme, 80)}"
+
+
+def is_source(link: str) -> bool:
+    """Whether a link names an object of a service or of another cluster, and is no address itself."""
+    return link.partition("://")[0].lower() in SOURCE_SCHEMES
+
+
+def _completed_source(link: str, scheme: str, host: str, path: str) -> str:
+    """Bucket and name must be there; `ais://@CLUSTER/…` is spelled without the `@`, which may stand before a host."""
+    name = path.strip("/") if scheme != "ais" else path.strip("/").partition("/")[2]
+    if not name or path.endswith("/"):
+        raise InvalidRequest(f'link "{redact(link)}" names no object')
+    if "?" in link or "#" in link:
+        raise InvalidRequest(f'link "{redact(link)}": "?" and "#" in a name must be percent-encoded')
+    return f"{scheme}://{host}{path}"
 
 
 def _check_file(link: str, path: str) -> None:
@@ -104,8 +126,9 @@ def _check_file(link: str, path: str) -> None:
 
 
 def host_of(origin: str) -> str:
-    """The host of what `origin_of` returns."""
-    return origin.partition("://")[2].rpartition(":")[0]
+    """The host of what `origin_of` returns; of an object of a service its bucket."""
+    scheme, _, host = origin.partition("://")
+    return host if scheme in SOURCE_SCHEMES else host.rpartition(":")[0]
 
 
 def _parts(link: str) -> re.Match[str]:

@@ -25,12 +25,16 @@ PRIORITIES = range(1, 6)
 
 
 class TaskSpec(NamedTuple):
-    """One object of a job: its position in the whole job, its name, the link it comes from, what is known of it."""
+    """One object of a job: its position in the whole job, its name, the link it comes from, what is known of it.
+
+    With `removes_ns` it is to be removed, if it still is what came from the link and was stored at that time.
+    """
 
     position: int
     name: str
     link: str
     expected: Expectation | None = None
+    removes_ns: int = 0
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> Self:

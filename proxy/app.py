@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from common import clock, web
+from common.backends.asking import Asking
 from common.backends.settings import load_backends
 from common.backends.sources import Sources
 from common.clustermap import PROXY, Node
@@ -46,11 +47,13 @@ from proxy.config import ProxyConfig
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
+from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.listers import Listers
 from proxy.downloads.reassigning import Reassigning
 from proxy.downloads.reports import Reports
-from proxy.downloads.service import Downloads
+from proxy.downloads.service import Downloads, SourceLists
 from proxy.housekeeping import Housekeeping
 from proxy.leadership import Leadership
 from proxy.listing import Listing
@@ -58,6 +61,7 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
+from proxy.remote.buckets import RemoteBuckets
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
 
@@ -78,6 +82,7 @@ class ProxyNode:
         self._client = NodeClient()
         self._store = store if store is not None else _configured_store(config)
         self._sources = Sources(load_backends(config.backends_file))
+        self._asking = Asking(self._sources)
         peers = Peers(self._client)
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this proxy must stop by itself; there from `start` on."""
@@ -97,11 +102,17 @@ class ProxyNode:
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
         hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
-        self._downloads = Downloads(
-            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, hub
-        )
         self._listing = Listing(self._membership, peers)
-        self._redirects = ObjectRedirects(self._buckets, self._membership)
+        giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
+        self._downloads = Downloads(
+            *(self._jobs, self._buckets, self._membership, peers, self._scope),
+            control,
+            claims,
+            SourceLists(hub, self._listers),
+        )
+        self._remote = RemoteBuckets(self._buckets, self._asking)
+        self._redirects = ObjectRedirects(self._remote, self._membership)
         # Before it could be given up: its lease must have ended, and the grace time, too.
         still_after_seconds = (self._membership.ttl_seconds + config.failover_grace_seconds) * _STILL_PART
         self._intra = IntraApi(self._membership, self._buckets, self._downloads, control, claims, still_after_seconds)
@@ -112,6 +123,7 @@ class ProxyNode:
             config.failover_grace_seconds,
             chores=(
                 reassigning.look_after,
+                self._listers.look_after,
                 lambda _: control.settle_absent(),
                 Settling(self._jobs, self._membership, peers).look_after,
             ),
@@ -144,6 +156,8 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+        self._listers.close()
+        self._asking.close()
         await asyncio.to_thread(self._sources.close)
 
     async def _stay_joined(self) -> None:
@@ -161,7 +175,7 @@ class ProxyNode:
             redirect_slashes=False,
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
-        api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._listing)))
+        api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._remote, self._listing)))
         routes = cluster_api.ClusterRoutes(
             identity,
             self._membership,

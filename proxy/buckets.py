@@ -6,7 +6,7 @@ its version and new buckets their ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,9 +161,36 @@ class Buckets:
                 return
         raise Unavailable("the bucket table is changing too fast; try again")
 
+    async def set_properties(self, bucket: Bucket, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Change a bucket's properties, given those that it has; raises BucketNotFound, Unavailable."""
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            changed = table.with_properties(bucket, change(table.get(bucket).properties))
+            put = Put(PREFIX + bucket.uname, _pack(changed.records[bucket.uname]))
+            if await self._change(changed, counter_revision, (self._counter(changed), put)):
+                return
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    async def empty(self, bucket: Bucket) -> None:
+        """Remove what is in a bucket, and keep its properties: it is another one then. Raises as `destroy` does."""
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            record = table.get(bucket)
+            changed = table.without_bucket(bucket).with_bucket(bucket, clock.unix_ns(), record.properties)
+            put = Put(PREFIX + bucket.uname, _pack(changed.records[bucket.uname]))
+            if await self._change(changed, counter_revision, (self._counter(changed), put)):
+                await self._destroy_objects(record)
+                return
+        raise Unavailable("the bucket table is changing too fast; try again")
+
     def message(self, table: BucketTable) -> dict[str, Any]:
         """The table as targets are told; `last_id` lets them tell a destroyed bucket from one newer than the table."""
-        return {"version": table.version, "last_id": table.last_id, "buckets": table.ids()}
+        return {
+            "version": table.version,
+            "last_id": table.last_id,
+            "buckets": table.ids(),
+            "backends": table.backends(),
+        }
 
     async def _change(self, changed: BucketTable, counter_revision: int, operations: tuple[Operation, ...]) -> bool:
         result = await self._store.transaction((Compare(_COUNTER, counter_revision),), operations)

@@ -12,24 +12,31 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from common.buckets import check_properties
+from common.backends.sources import is_outside
+from common.buckets import BucketRecord
 from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
-from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
+from proxy.api.answers import JSON, body_of, bucket_of, is_true, json_response, query_parameters, raw_response
 from proxy.api.pages import json_page, msgpack_page, parse_list_message
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string
 from proxy.listing import Listing, PageQuery
+from proxy.remote.buckets import RemoteBuckets
 
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
 
 
-class RemoteBucketNotFound(RequestError):
-    """The bucket lives in a cloud that this cluster has no way to."""
+_PRESENT_ONLY = frozenset({"2", "3", "4"})
+_OUTSIDE_ONLY = "5"
+"""Values of the query parameter `presence`."""
 
-    code = "ErrRemoteBckNotFound"
-    status = 501
+
+class NotOurs(RequestError):
+    """The bucket is kept by somebody else, and nothing is changed there."""
+
+    code = "ErrUnsupp"
+    status = 405
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,9 @@ def _example(action: str, value: object = None) -> dict[str, Any]:
 class BucketRoutes:
     """The handlers behind the routes."""
 
-    def __init__(self, buckets: Buckets, listing: Listing) -> None:
+    def __init__(self, buckets: Buckets, remote: RemoteBuckets, listing: Listing) -> None:
         self._buckets = buckets
+        self._remote = remote
         self._listing = listing
 
     async def list_buckets(self, request: Request) -> Response:
@@ -90,46 +98,72 @@ class BucketRoutes:
         action = _required_action(body)
         found = bucket_of(bucket, query)
         if action.name != "create-bck":
-            await self._buckets.get(found)
+            await self._remote.find(found)
             raise _invalid(action)
-        if found.provider != "ais" or found.namespace_uuid:
-            raise RemoteBucketNotFound(
-                f'{found.provider} bucket "{found.cname}" does not exist (backends are not available yet)'
-            )
-        await self._buckets.create(found, check_properties(action.value))
+        await self._remote.create(found, action.value)
         return Response()
 
     async def destroy(self, request: Request, bucket: str) -> Response:
-        """Remove a bucket and all that is in it; 404 when it does not exist."""
+        """Remove a bucket and all that is in it, or what is here of one that is outside; 404 when it does not exist."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
-        await self._buckets.get(found)
+        if action.name == "evict-remote-bck":
+            await self._evict(found, keeps=is_true(query.get("keep_bck_md", "")))
+            return Response()
+        record = await self._find(found, query)
         if action.name != "destroy-bck":
             raise _invalid(action)
+        if is_outside(record.bucket):
+            raise NotOurs(
+                f"cannot destroy cloud bucket {found.cname}: it is kept by its provider "
+                "(what is here of it can be evicted)"
+            )
         await self._buckets.destroy(found)
         return Response()
+
+    async def _evict(self, bucket: Bucket, *, keeps: bool) -> None:
+        """Remove what is here of a bucket's objects; of one that is outside the record, too, unless it `keeps` that."""
+        record = await self._buckets.get(bucket)
+        if record.backend is None:
+            raise InvalidRequest(f"cannot evict {bucket.cname}: it is no remote bucket, and its objects are only here")
+        if keeps or not is_outside(bucket):
+            await self._buckets.empty(bucket)
+        else:
+            await self._buckets.destroy(bucket)
 
     async def head(self, request: Request, bucket: str) -> Response:
         """The bucket's properties in the header `Ais-Bucket-Props`."""
         query = query_parameters(request)
-        record = await self._buckets.get(bucket_of(bucket, query))
         if "bsumm_remote" in query:
             raise Unsupported("bucket summaries are not available yet")
+        record = await self._find(bucket_of(bucket, query), query)
         return Response(headers={"Ais-Bucket-Props": json.dumps(record.to_bprops(), separators=(",", ":"))})
 
     async def update(self, request: Request, bucket: str) -> Response:
-        """Properties cannot be changed yet."""
+        """Change properties, or reset them."""
         action = _required_action(await body_of(request))
-        await self._buckets.get(bucket_of(bucket, query_parameters(request)))
-        if action.name in ("set-bprops", "reset-bprops"):
-            raise Unsupported("bucket properties cannot be changed yet")
-        raise _invalid(action)
+        found = bucket_of(bucket, query_parameters(request))
+        if action.name == "set-bprops":
+            await self._remote.set_properties(found, action.value)
+        elif action.name == "reset-bprops":
+            await self._remote.reset_properties(found)
+        else:
+            await self._remote.find(found)
+            raise _invalid(action)
+        return Response()
+
+    async def _find(self, bucket: Bucket, query: dict[str, str]) -> BucketRecord:
+        """The bucket; one that is outside is recorded on the way, unless the client does not want that."""
+        if query.get("presence") in _PRESENT_ONLY:
+            return await self._buckets.get(bucket)
+        return await self._remote.find(bucket, adds=not is_true(query.get("dont_add_remote_bck_md", "")))
 
     async def _bucket_list(self, query: dict[str, str], name: str) -> Response:
+        """What is recorded; services are not asked which buckets they have besides."""
         table = await self._buckets.refresh()
         provider = normalize_provider(query["provider"]) if query.get("provider") else ""
-        found = (record.bucket for record in table.sorted_records())
+        found = (record.bucket for record in table.sorted_records()) if query.get("presence") != _OUTSIDE_ONLY else ()
         return json_response(
             [
                 bucket.to_wire()
@@ -140,7 +174,7 @@ class BucketRoutes:
 
     async def _object_page(self, bucket: Bucket, value: Any, accept: str) -> Response:
         message = parse_list_message(value)
-        record = await self._buckets.get(bucket)
+        record = await self._remote.find(bucket)
         uuid = message.uuid or "l" + secrets.token_urlsafe(7)
         query = PageQuery(
             message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive

@@ -15,8 +15,8 @@ from common.errors import InvalidRequest, MethodNotAllowed
 from common.names import decode_component, validate_object_name
 from common.web import Header, Receive, Scope, Send, answer, query_of
 from proxy.api.answers import bucket_of
-from proxy.buckets import Buckets
 from proxy.membership import Membership
+from proxy.remote.buckets import RemoteBuckets
 
 PREFIX = b"/v1/objects/"
 EASY_PREFIX = b"/ais/"
@@ -29,7 +29,7 @@ _SAFE = bytes(range(0x21, 0x7F)).translate(None, b'"<>\\^`{|}').decode()
 class ObjectRedirects:
     """Sends clients to the target that owns the object."""
 
-    def __init__(self, buckets: Buckets, membership: Membership) -> None:
+    def __init__(self, buckets: RemoteBuckets, membership: Membership) -> None:
         self._buckets = buckets
         self._membership = membership
 
@@ -46,7 +46,7 @@ class ObjectRedirects:
         query = query_of(scope) | ({"provider": "ais"} if easy else {})
         bucket = bucket_of(decode_component(raw_bucket), query)
         name = validate_object_name(decode_component(raw_name))
-        record = await self._buckets.get(bucket)
+        record = await self._buckets.find(bucket)
         target = self._membership.map.owner(bucket, name)
         path = PREFIX + raw_bucket + b"/" + raw_name if easy else raw_path
         location = self._location(target.client_url, path, scope["query_string"], record.id)

@@ -46,8 +46,8 @@ class Fetch:
     """An order that is being carried out, into a writer or, when it is large, by a download."""
 
     __slots__ = (
-        *("digests", "download", "expected_digests", "expected_size", "id", "is_stored", "job", "link", "link_digest"),
-        *("allowances", "meter", "name", "started_at", "whole", "writer"),
+        *("digests", "download", "expected_digests", "expected_etag", "expected_size", "id", "is_stored", "job"),
+        *("allowances", "headers", "link", "link_digest", "meter", "name", "started_at", "url", "whole", "writer"),
     )
 
     def __init__(self, order: Order, job: Job, started_at: float, host_allowance: Allowance | None = None) -> None:
@@ -55,6 +55,9 @@ class Fetch:
         self.name = order.name
         self.link = order.link
         self.link_digest = digest(order.link)
+        self.url, self.headers = order.link, job.terms.headers
+        if order.request is not None:
+            self.url, self.headers = order.request[0], tuple(order.request[1])
         self.job = job
         self.allowances = tuple(one for one in (job.allowance, host_allowance) if one is not None)
         self.meter = meter_of(self.allowances)
@@ -62,8 +65,10 @@ class Fetch:
         self.is_stored = False
         self.expected_size: int | None = None
         self.expected_digests: Mapping[str, str] = NO_CUSTOM
+        self.expected_etag = ""
         if order.expected is not None:
-            self.expected_size, self.expected_digests = order.expected[0], dict(order.expected[1])
+            self.expected_size, digests, *more = order.expected
+            self.expected_digests, self.expected_etag = dict(digests), more[0] if more else ""
         self.digests: Mapping[str, str] = NO_CUSTOM
         self.writer: ObjectWriter | None = None
         self.download: Download | None = None
@@ -80,6 +85,9 @@ class Fetch:
     def learn(self, head: ResponseHead) -> None:
         """Take over which digests the origin tells; raises Unverified when the size cannot be right."""
         self.digests = known_digests(head)
+        if self.expected_etag and head.etag and head.etag != self.expected_etag:
+            # A later version than the listing told of: what is known of that one says nothing about it.
+            self.expected_size, self.expected_digests, self.expected_etag = None, NO_CUSTOM, ""
         if self.expected_size is not None and head.content_length not in (None, self.expected_size):
             raise self._unverified("size", head.content_length, self.expected_size, "the job expects")
 
@@ -109,15 +117,15 @@ class Fetch:
         return verified
 
     def is_unchanged(self, stored: ObjectMetadata) -> bool:
-        """Whether what is stored has every digest that the job expects, so that nothing needs to be asked."""
-        return (
-            bool(self.expected_digests)
-            and self.expected_size in (None, stored.size)
-            and all(
-                {"xxh64": stored.checksum, **stored.digests}.get(algorithm) == expected
-                for algorithm, expected in self.expected_digests.items()
-            )
-        )
+        """Whether what is stored is surely what the job expects, so that nothing needs to be asked.
+
+        It has every digest, or came from the same link with the same ETag.
+        """
+        if self.expected_size not in (None, stored.size):
+            return False
+        if self.expected_etag and (stored.link_digest, stored.etag) == (self.link_digest, self.expected_etag):
+            return True
+        return stored.has_digests(self.expected_digests)
 
     def metadata(
         self, size: int, checksum: str, verified: Mapping[str, str], etag: str, last_modified: str, *, sized: bool

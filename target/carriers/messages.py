@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from common.backends.base import OriginUnavailable
 from common.errors import DiskError, DiskFailure, HaulError, NoSpace, Retry
 from target.transfer.request import FetchError
 
@@ -17,9 +18,9 @@ GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET, LEND = range(8)
 
 `limited` is a job's number, or the name of a host.
 """
-READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
+READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW, HOLD = range(8)
 """From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (limited, bytes read, wanted);
-(id, connections)."""
+(id, connections); (origin, seconds for which it wants to be left alone)."""
 
 HOST, OBJECT, DISK, OURS = "host", "object", "disk", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
@@ -63,13 +64,17 @@ class Terms(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One object to fetch; `id` comes back in the reports. `expected`: size and digests, where the job knows them."""
+    """One object to fetch; `id` comes back in the reports. `expected`: size, digests and ETag, where they are known.
+
+    `request` is the URL and the headers to fetch the link with, where it is no address itself; both are secrets.
+    """
 
     id: int
     number: int
     name: str
     link: str
-    expected: tuple[int | None, Sequence[tuple[str, str]]] | None = None
+    expected: tuple[int | None, Sequence[tuple[str, str]], str] | None = None
+    request: tuple[str, Sequence[str]] | None = None
 
 
 class Ended(NamedTuple):
@@ -122,6 +127,8 @@ def failure_of(order_id: int, error: HaulError) -> Failure:
         reason = f"status {error.http_status}" if error.http_status else error.kind.replace("_", " ")
         slows, wait = error.slows_host, error.retry_after_seconds
         return Failure(order_id, error.message, passes, slows, wait, fault=fault, reason=reason)
+    if isinstance(error, OriginUnavailable):
+        return Failure(order_id, error.message, True, True, error.retry_after_seconds, fault=HOST, reason="unavailable")
     passes = isinstance(error, DiskError) or error.retry is Retry.LATER
     fault = DISK if isinstance(error, DiskFailure) else OURS
     return Failure(order_id, error.message, passes and not isinstance(error, NoSpace), fault=fault)

@@ -153,11 +153,11 @@ class Feeder:
             origin = origin_of(tasks[0].link)
             return [
                 Task(share, position, name, link, origin, lane)
-                for (position, name, link, _), lane in zip(tasks, lanes, strict=True)
+                for (position, name, link, *_), lane in zip(tasks, lanes, strict=True)
             ]
         return [
-            Task(share, position, name, link, origin_of(link), lane, expected)
-            for (position, name, link, expected), lane in zip(tasks, lanes, strict=True)
+            Task(share, position, name, link, origin_of(link), lane, expected, removes_ns)
+            for (position, name, link, expected, removes_ns), lane in zip(tasks, lanes, strict=True)
         ]
 
     def _is_hungry(self, share: Share) -> bool:

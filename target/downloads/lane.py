@@ -19,7 +19,7 @@ from common.errors import HaulError
 from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
-from target.carriers.messages import DISK, FAILED, OURS, Failure, Order, failure_of
+from target.carriers.messages import DISK, FAILED, OURS, Ended, Failure, Order, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.briefing import Briefing
 from target.downloads.feeder import Feeder
@@ -190,8 +190,7 @@ class Lane:
 
     def _order(self) -> None:
         """Take tasks as far as there is room, and send them."""
-        limits, fetching, committing = self._settings, self._orders.fetching, self._orders.committing
-        room = min(limits.max_transfers - len(fetching), limits.max_staged - len(committing))
+        room = self._settings.room(self._orders)
         tasks, lanes = self._scheduler.take(self._number, room, clock.monotonic())
         if lanes:
             self._wake_lanes(lanes)
@@ -199,8 +198,7 @@ class Lane:
             return
         if not self._orders.fetching:
             self._heard_at = clock.monotonic()
-        orders = []
-        shares = {task.share for task in tasks}
+        orders, shares = [], {task.share for task in tasks}
         refusals = {share: self._refusal(share) for share in shares}
         now_ns = clock.unix_ns()
         for task in tasks:
@@ -211,12 +209,14 @@ class Lane:
             task.attempt += 1
             task.attempts += 1
             order_id = self._orders.add(task)
-            refusal = refusals[task.share]
-            if refusal is not None:
-                self._failed(refusal._replace(id=order_id))
-                self.wake()
+            order = refusals[task.share] or self._settings.errands.begin(order_id, task)
+            if isinstance(order, Order):
+                orders.append(order)
+            elif isinstance(order, Ended):
+                self._reported([order_id], [order], [])
             else:
-                orders.append(Order(order_id, task.share.number, task.name, task.link, task.expected))
+                self._failed(order._replace(id=order_id))
+                self.wake()
         if orders:
             self._handle.send(messages.FETCH, orders)
         for share in shares:
@@ -254,6 +254,8 @@ class Lane:
                 self._cancelled(content[0])
             case messages.BORROW:
                 self._lend(*content)
+            case messages.HOLD:
+                self._settings.told_to_wait(*content)
             case messages.UNUSABLE:
                 self._trouble = content[0]
 
@@ -287,7 +289,7 @@ class Lane:
         if failure.fault == DISK:
             self._settings.disk_failed(self._number)
         if failure.got_further:
-            task.attempt = 1
+            task.attempt, failure = 1, self._settings.errands.renewable(task, failure)
         delay = self._settings.retry.delay(task.attempt, failure, self._random.random())
         if delay is not None:
             self._wake_lanes({self._scheduler.retry(task, clock.monotonic(), delay)} - {self._number})

@@ -68,7 +68,7 @@ class Ledger:
         if ended.outcome == FAILED:
             line["state"] = "failed"
             if task.expected is not None:
-                size_bytes, digests = task.expected
+                size_bytes, digests, *_ = task.expected
                 line |= ({} if size_bytes is None else {"size": size_bytes}) | dict(digests)
         else:
             line["state"] = "skipped" if ended.outcome == SKIPPED else "finished"

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from target.carriers.messages import Greeting
+from target.downloads.errands import Errands
 from target.downloads.leases import Lease
+from target.downloads.orders import Orders
 from target.downloads.retry import RetryPolicy
 from target.storage.mountpath import Mountpath
 
@@ -16,6 +18,7 @@ from target.storage.mountpath import Mountpath
 class LaneSettings:
     """Bounds of one lane, how often it tries, and what its carrier is told."""
 
+    errands: Errands
     max_transfers: int = 64
     max_staged: int = 512
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -28,6 +31,12 @@ class LaneSettings:
     """Whether anything new may be begun; who changes it wakes the lanes."""
     disk_failed: Callable[[int], None] = lambda lane: None
     """Is told the lane when something has failed by its disk's fault; any thread."""
+    told_to_wait: Callable[[str, float], None] = lambda origin, seconds: None
+    """Is told an origin, and for how many seconds it wants to be left alone, and sees to that; any thread."""
+
+    def room(self, orders: Orders) -> int:
+        """How many more may be begun beside these."""
+        return min(self.max_transfers - len(orders.fetching), self.max_staged - len(orders.committing))
 
     def greeting(self, disk: Mountpath) -> Greeting:
         """What the carrier of a mountpath is told first."""

@@ -29,6 +29,7 @@ class Task:
             "is_written_off",
             "lane",
             "link",
+            "removes_ns",
             "name",
             "origin",
             "position",
@@ -45,6 +46,7 @@ class Task:
         origin: str,
         lane: int,
         expected: Expectation | None = None,
+        removes_ns: int = 0,
     ) -> None:
         self.share = share
         self.position = position
@@ -53,6 +55,7 @@ class Task:
         self.origin = origin
         self.lane = lane
         self.expected = expected
+        self.removes_ns = removes_ns
         self.attempt = self.attempts = 0
         self.connections = 0
         self.is_written_off = False

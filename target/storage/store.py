@@ -191,6 +191,15 @@ class Store:
         if not removed:
             raise ObjectNotFound(f"{bucket.cname}/{printable(name)} doesn't exist")
 
+    def delete_if(self, bucket: Bucket, bucket_id: int, name: str, link_digest: int, stored_ns: int) -> None:
+        """Remove an object if it is still the one that came from this link at this time; raises DiskError."""
+        try:
+            stored, _ = self.head(bucket, name, bucket_id)
+            if (stored.link_digest, stored.stored_ns) == (link_digest, stored_ns):
+                self.delete(bucket, name, bucket_id)
+        except ObjectNotFound:
+            return
+
     def list_objects(
         self,
         bucket: Bucket,

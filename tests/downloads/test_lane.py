@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from common import clock
+from common.backends.settings import BackendSettings
+from common.backends.sources import Sources
 from common.names import Bucket
 from common.shares import JobSpec
 from target.carriers.nursery import Nursery
+from target.downloads.errands import Errands
 from target.downloads.feeder import Feeder
 from target.downloads.hosts import HostSettings
 from target.downloads.lane import Lane
@@ -46,7 +49,7 @@ def test_a_lane_that_may_not_work_rests_though_a_retry_is_due(tmp_path: Path) ->
     disk, may_work = Mountpath(str(tmp_path)), Closed()
     disk.open("cluster", "t1")
     with contextlib.closing(Nursery()) as nursery:
-        settings = LaneSettings(may_work=may_work)
+        settings = LaneSettings(Errands(Sources(BackendSettings()), lambda *_: None), may_work=may_work)
         lane = Lane(0, disk, nursery, _with_a_retry_that_is_due(), cast(Recorder, None), settings)
         lane.start(cast(Feeder, None), lambda _: None)
         assert may_work.first.wait(60)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from common.buckets import BucketTable, check_properties
-from common.errors import BucketExists, BucketNotFound, InvalidRequest
+from common.buckets import BucketTable, check_properties, merged_properties
+from common.errors import BucketExists, BucketNotFound, InvalidRequest, RequestError
 from common.names import Bucket
 from proxy.buckets import Claim
 from tests.proxy.harness import Cluster, cluster, eventually
@@ -58,12 +58,32 @@ class TestTable:
             {"nonesuch": {}},
             {"mirror": 5},
             {"mirror": {"enable": True}},
-            {"backend_bck": {"name": "x", "provider": "gcp"}},
+            {"backend_bck": {"name": "x", "provider": "ais"}},
+            {"backend_bck": {"name": "x", "provider": "nonesuch"}},
+            {"backend_bck": "gs://x"},
         ],
     )
     def test_properties_that_are_refused(self, properties: object) -> None:
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(RequestError):
             check_properties(properties)
+
+    def test_a_backend_is_set_told_to_targets_and_detached(self) -> None:
+        backend = {"name": "x", "provider": "gs", "namespace": {"uuid": "", "name": ""}}
+        changes = check_properties({"backend_bck": backend})
+        table = BucketTable().with_bucket(DEMO, 7, {"mirror": {"enabled": True}})
+        table = table.with_properties(DEMO, merged_properties(table.get(DEMO).properties, changes))
+        assert table.get(DEMO).to_bprops()["backend_bck"] == {**backend, "provider": "gcp"}
+        assert table.backends() == {DEMO.uname: Bucket("x", "gcp").uname}
+        assert (table.version, table.get(DEMO).id) == (2, 7)
+        detached = merged_properties(table.get(DEMO).properties, check_properties({"backend_bck": {}}))
+        assert detached == {"mirror": {"enabled": True}}
+
+    def test_a_bucket_outside_is_its_own_backend(self) -> None:
+        for outside in (Bucket("x", "aws"), Bucket("x", "ais", "other")):
+            table = BucketTable().with_bucket(outside, 5, {})
+            assert table.get(outside).backend == outside
+            assert table.backends() == {}
+        assert BucketTable().with_bucket(DEMO, 5, {}).get(DEMO).backend is None
 
     def test_the_bmd_is_grouped_by_provider_and_namespace(self) -> None:
         table = BucketTable().with_bucket(Bucket("b", "ais", "", "ns"), 5, {}).with_bucket(DEMO, 6, {})
