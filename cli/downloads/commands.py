@@ -114,7 +114,13 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         bool, typer.Option("--sync", help="Also remove what an earlier job has fetched and the bucket has no more.")
     ] = False,
     max_delete: Annotated[
-        int | None, typer.Option("--max-delete", metavar="N", min=0, help="With --sync: remove N objects at most.")
+        int | None,
+        typer.Option(
+            "--max-delete",
+            metavar="N",
+            min=-1,
+            help="With --sync: remove N objects at most, -1 for any number; the cluster has a limit of its own.",
+        ),
     ] = None,
     recursive: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""What the command line lists by itself, fetched into a real cluster: another cluster's buckets, and index pages."""
+"""Another cluster's buckets and a web server's index pages, fetched into a real cluster by the command line."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("own"), targets=2) as cluster:
+def own(tmp_path_factory: pytest.TempPathFactory, other: Cluster) -> Iterator[Cluster]:
+    backends = f'[clusters.west]\nurl = "{other.api.url}"\n'
+    with Cluster(tmp_path_factory.mktemp("own"), targets=2, backends=backends) as cluster:
         yield cluster
 
 
@@ -111,3 +112,43 @@ def test_what_cannot_be_listed(
 def test_in_json_only_the_job_is_told(haul: Haul, cluster: Standin, other: Cluster) -> None:
     address = f"ais://{other.api.url.removeprefix('http://')}"
     assert json.loads(haul("download", f"{address}/src/other*", "ais://b", "--json").out) == {"id": "dnl-new"}
+
+
+@pytest.mark.usefixtures("address")
+def test_buckets_of_a_configured_cluster(haul: Haul, own: Cluster) -> None:
+    assert haul("download", "ais://@west/src/dir/", "ais://named/to", "--wait").code == 0
+    assert haul("download", "ais://@west/src/dir/what?#%41", "ais://named", "--wait").code == 0
+    assert haul("download", "ais://@west/src/dir/a b", "ais://named/one", "--wait").code == 0
+    assert haul("download", "ais://@west/src/othe{0..1}", "ais://named", "--wait").code == 1
+    inside = {f"to/{name}": content for name, content in CONTENTS.items() if name.startswith("dir/")}
+    assert stored(own, "named") == inside | {"what?#%41": b"22", "one": b"1"}
+
+
+@pytest.mark.usefixtures("address")
+def test_a_bucket_is_kept_as_its_source_is(haul: Haul, own: Cluster, other: Cluster) -> None:
+    other.api.create_bucket("changing")
+    for name in ("x", "y"):
+        other.api.put("changing", name, name.encode())
+    assert haul("download", "ais://@west/changing", "ais://copy", "--sync", "--wait").code == 0
+    assert stored(own, "copy") == {"x": b"x", "y": b"y"}
+    other.api.put("changing", "x", b"new")
+    assert haul("evict", "ais://@west/none").code == 1
+    other.api.http.delete("/v1/objects/changing/y")
+    assert haul("download", "ais://@west/changing", "ais://copy", "--sync", "--max-delete", "1", "--wait").code == 0
+    assert stored(own, "copy") == {"x": b"new"}
+
+
+@pytest.mark.usefixtures("address")
+def test_a_bucket_elsewhere_is_filled_from_itself_and_evicted(haul: Haul, other: Cluster) -> None:
+    other.api.create_bucket("kept")
+    for name in ("x", "y"):
+        other.api.put("kept", name, name.encode())
+
+    def cached() -> list[str]:
+        listed = haul("ls", "ais://@west/kept", "--json")
+        return [entry["name"] for entry in json.loads(listed.out) if entry["cached"]]
+
+    assert haul("download", "ais://@west/kept", "--suffix", "x", "--wait").code == 0
+    assert cached() == ["x"]
+    assert haul("evict", "ais://@west/kept").code == 0
+    assert cached() == []
