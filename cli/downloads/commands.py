@@ -31,7 +31,8 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             help="A link, or a template such as http://host/obj-{000..999}.bin; s3://, gs://, az://BUCKET[/NAME], "
             "ais://@CLUSTER/BUCKET[/NAME], ais://HOST:PORT/BUCKET[/NAME]. A bucket without a name, with one that ends "
             "with / or *, or with --prefix, --suffix, --sync or --recursive means all objects that begin so; any other "
-            "name one object, or a template. With --object-list: what relative links stand behind, or nothing.",
+            "name one object, which the job has an error for if it is not there, or a template. With "
+            "--object-list: what relative links stand behind, or nothing.",
         ),
     ] = "",
     destination: Annotated[
