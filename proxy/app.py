@@ -96,9 +96,9 @@ class ProxyNode:
         self._jobs = JobStore(self._store)
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
-        hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+        self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
         self._downloads = Downloads(
-            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, hub
+            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, self._hub
         )
         self._listing = Listing(self._membership, peers)
         self._redirects = ObjectRedirects(self._buckets, self._membership)
@@ -144,6 +144,7 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+        self._hub.close()
         await asyncio.to_thread(self._sources.close)
 
     async def _stay_joined(self) -> None:
