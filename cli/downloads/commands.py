@@ -20,6 +20,8 @@ from cli.errors import UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
 
+_LISTING_SECONDS = 150.0
+
 
 def download(  # noqa: PLR0913 - a command's options are its parameters
     *,
@@ -213,7 +215,8 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         units=units,
         as_json=as_json,
     )
-    with Client(find_endpoints(endpoint)) as client:
+    # A proxy lists a repository before it answers, and waits for a Hub that asks for a little time.
+    with Client(find_endpoints(endpoint), timeout_seconds=_LISTING_SECONDS if repository.is_given else 60.0) as client:
         if manifest_list:
             with manifest.placed(client, manifest_list) as location:
                 answer = api.start(client, body | {"manifest": location})
