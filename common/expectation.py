@@ -10,8 +10,10 @@ from typing import NamedTuple
 from common.errors import InvalidRequest
 from common.names import printable
 
-HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "crc32c": 8, "xxh64": 16}
+HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "crc32c": 8, "xxh64": 16, "gitsha1": 40}
 """The algorithms of digests that can be checked, with the length of their hexadecimal form."""
+GIT_SHA1 = "gitsha1"
+"""The id that git gives a file, its SHA-1 behind `blob SIZE` and a zero byte: it begins with the size."""
 FIELDS = frozenset({"size", *HEX_LENGTHS})
 """What a job may say of an object."""
 _MAX_SIZE_BYTES = 2**63 - 1
@@ -37,6 +39,8 @@ def parse_expectation(fields: Mapping[str, object], where: str) -> Expectation |
     digests = tuple(
         (name, _digest(name, fields[name], where)) for name in HEX_LENGTHS if fields.get(name) not in (None, "")
     )
+    if size is None and any(name == GIT_SHA1 for name, _ in digests):
+        raise InvalidRequest(f"{where}: '{GIT_SHA1}' needs the 'size', which is hashed before the bytes")
     return Expectation(size, digests) if size is not None or digests else None
 
 

@@ -47,11 +47,13 @@ from proxy.config import ProxyConfig
 from proxy.downloads.assigning import Assigner
 from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
+from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.listers import Listers
 from proxy.downloads.reassigning import Reassigning
 from proxy.downloads.reports import Reports
-from proxy.downloads.service import Downloads
+from proxy.downloads.service import Downloads, SourceLists
 from proxy.housekeeping import Housekeeping
 from proxy.leadership import Leadership
 from proxy.listing import Listing
@@ -100,10 +102,15 @@ class ProxyNode:
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
         hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
-        self._downloads = Downloads(
-            *(self._jobs, self._buckets, self._membership, peers, self._scope), control, claims, hub
-        )
         self._listing = Listing(self._membership, peers)
+        giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
+        self._downloads = Downloads(
+            *(self._jobs, self._buckets, self._membership, peers, self._scope),
+            control,
+            claims,
+            SourceLists(hub, self._listers),
+        )
         self._remote = RemoteBuckets(self._buckets, self._asking)
         self._redirects = ObjectRedirects(self._remote, self._membership)
         # Before it could be given up: its lease must have ended, and the grace time, too.
@@ -116,6 +123,7 @@ class ProxyNode:
             config.failover_grace_seconds,
             chores=(
                 reassigning.look_after,
+                self._listers.look_after,
                 lambda _: control.settle_absent(),
                 Settling(self._jobs, self._membership, peers).look_after,
             ),
@@ -148,6 +156,7 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+        self._listers.close()
         self._asking.close()
         await asyncio.to_thread(self._sources.close)
 

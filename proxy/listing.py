@@ -30,8 +30,8 @@ _NAME = itemgetter(0)
 _STORED_NS = 3
 _DIRECTORY_PAGE = 256
 Entry = list[Any]
-"""Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None, grade; with properties the target
-id."""
+"""Name, size, checksum, stored_ns, version, mountpath label, custom metadata or None, grade; with sources the link that
+it has come from, with properties the target id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class PageQuery:
     uuid: str = ""
     with_properties: bool = False
     recursive: bool = True
+    with_sources: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Listing:
                 "after": source.after,
                 "limit": limit,
                 "props": query.with_properties,
+                "sources": query.with_sources,
             }
             for source in sources
         }

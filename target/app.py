@@ -14,6 +14,7 @@ from common import web
 from common.backends.asking import Asking
 from common.backends.settings import load_backends
 from common.backends.sources import Sources
+from common.clock import monotonic
 from common.clustermap import TARGET, Node
 from common.epochs import EpochGate
 from common.errors import Fenced, HaulError, InvalidRequest
@@ -40,6 +41,7 @@ from target.downloads.budgets import Budgets
 from target.downloads.concurrency import ConcurrencySettings
 from target.downloads.copies import Copies
 from target.downloads.errands import Errands
+from target.downloads.holds import Holds
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
 from target.downloads.lane import Lane
@@ -111,6 +113,7 @@ class TargetNode:
         self._survey_guard = EgressGuard([ip_network(cidr) for cidr in config.allow_origins])
         story = Story(self._journal)
         self._budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
+        self._holds = Holds(config.id, self._scope, self._call_target, self._target_ids, self._hold)
         self._downloads = self._build_downloads(config, nursery, story, self._budgets)
         self._addresses = OwnAddresses(self._deny_endpoints)
         self._membership = Membership(
@@ -140,6 +143,7 @@ class TargetNode:
                 stories=story,
                 ledgers=ledger,
                 budgets=self._budgets,
+                holds=self._holds,
                 surveyor=surveyor,
                 copies=self._copies,
                 store=self._store,
@@ -171,6 +175,7 @@ class TargetNode:
             host_leases=budgets.of_hosts,
             may_work=lambda: self._membership.may_work,
             disk_failed=self._health.noticed,
+            told_to_wait=self._holds.told,
         )
         self._lanes = Lanes(
             scheduler,
@@ -229,6 +234,9 @@ class TargetNode:
     async def _call_target(self, target_id: str, path: str, body: object) -> Any:
         return await self._membership.call_target(target_id, path, body)
 
+    def _hold(self, origin: str, seconds: float) -> None:
+        self._scheduler.hold(origin, monotonic(), seconds)
+
     def _target_ids(self) -> list[str]:
         """Of the whole cluster, in order; none before this target has joined."""
         return sorted(node.id for node in self._membership.cluster_map.targets)
@@ -246,6 +254,7 @@ class TargetNode:
         await asyncio.to_thread(self._store.start)
         if self._mountpaths.is_new and not self._mountpaths.view.placed:
             self._store.choose(0)  # a mistake in the configuration: raises what is wrong
+        self._holds.start()
         await self._downloads.start(self._store.sweep_parts, self._job_ended)
         self._disks.start()
         self._budgets.start()

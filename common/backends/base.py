@@ -97,6 +97,16 @@ class RemoteBucketNotFound(RequestError):
     status = 404
 
 
+class BackendMissing(RequestError):
+    """This cluster has been told to leave a service alone, or does not know another cluster."""
+
+    code = "ErrFailedTo"
+    status = 404
+
+    def __init__(self, cname: str, why: str) -> None:
+        super().__init__(f"failed to lookup bucket {cname}, err: {why}")
+
+
 class OriginUnavailable(OriginError):
     """The service does not answer, or asks to be left alone for a while."""
 

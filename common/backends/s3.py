@@ -60,6 +60,8 @@ class S3Backend:
         secret = settings.secret_access_key.get_secret_value()
         if bool(settings.access_key_id) != bool(secret):
             raise InvalidRequest(f"s3://{bucket}: access_key_id and secret_access_key need each other")
+        if settings.session_token.get_secret_value() and not secret:
+            raise InvalidRequest(f"s3://{bucket}: session_token needs access_key_id and secret_access_key")
         self.capabilities = Capabilities(has_versions=True)
         self._bucket = bucket
         self._settings = settings

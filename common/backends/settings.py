@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
+from common.errors import InvalidRequest
 from common.settings import Settings, load_settings
 
 Url = Field(default="", pattern=r"^(https?://[^?#]+)?$")
@@ -68,18 +69,21 @@ class ClusterSettings(Settings):
 class S3Section(S3Settings):
     """All of S3."""
 
+    enabled: bool = True
     buckets: dict[str, S3Settings] = Field(default={})
 
 
 class GcsSection(GcsSettings):
     """All of Google Cloud Storage."""
 
+    enabled: bool = True
     buckets: dict[str, GcsSettings] = Field(default={})
 
 
 class AzureSection(AzureSettings):
     """All of Azure Blob Storage."""
 
+    enabled: bool = True
     buckets: dict[str, AzureSettings] = Field(default={})
 
 
@@ -90,6 +94,12 @@ class BackendSettings(Settings):
     gs: GcsSection = GcsSection()
     az: AzureSection = AzureSection()
     clusters: dict[str, ClusterSettings] = Field(default={})
+
+    @property
+    def disabled(self) -> frozenset[str]:
+        """The providers whose buckets are not for this cluster."""
+        enabled = {"aws": self.s3.enabled, "gcp": self.gs.enabled, "azure": self.az.enabled}
+        return frozenset(provider for provider, is_enabled in enabled.items() if not is_enabled)
 
     def s3_of(self, bucket: str, credentials: Mapping[str, str]) -> S3Settings:
         """The settings of one bucket, with a job's credentials in place of those."""
@@ -120,7 +130,10 @@ CREDENTIALS: Mapping[str, frozenset[str]] = {
 
 
 def _merged(model: type[S], section: Settings, bucket: Settings | None, credentials: Mapping[str, str]) -> S:
-    """A bucket's own settings win over its section's; a job's credentials replace all others."""
+    """A bucket's own settings win over its section's; a job's credentials replace all others.
+
+    Raises InvalidRequest for credentials of another service.
+    """
     plain: dict[str, Any] = {name: getattr(section, name) for name in model.model_fields}
     if bucket is not None:
         plain |= {name: getattr(bucket, name) for name in bucket.model_fields_set}
@@ -128,4 +141,8 @@ def _merged(model: type[S], section: Settings, bucket: Settings | None, credenti
         own = {name for names in CREDENTIALS.values() for name in names} | {"profile", "credentials_file"}
         plain = {name: value for name, value in plain.items() if name not in own - {"account"}}
         plain |= {"anonymous": False, **credentials} if "anonymous" in model.model_fields else dict(credentials)
-    return model.model_validate(plain)
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:  # whose own text has the values in it
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InvalidRequest(f"credentials: there is no '{field}' for this service, or not with this value") from None

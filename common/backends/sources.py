@@ -10,9 +10,8 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from common.backends.base import Backend, SourceRequest
+from common.backends.base import Backend, BackendMissing, SourceRequest
 from common.backends.settings import BackendSettings
-from common.errors import InvalidRequest
 from common.names import Bucket
 
 _PROVIDERS = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}
@@ -87,6 +86,9 @@ class Sources:
             self._backends.clear()
 
     def _open(self, bucket: Bucket, credentials: Mapping[str, str]) -> Backend:
+        if bucket.provider in self._settings.disabled:
+            provider = bucket.provider.upper()
+            raise BackendMissing(bucket.cname, f"{provider} backend is missing in the cluster configuration")
         if bucket.provider == "aws":
             from common.backends.s3 import S3Backend  # noqa: PLC0415 - what is not used need not be installed
 
@@ -100,10 +102,10 @@ class Sources:
 
             return AzureBackend(bucket.name, self._settings.az_of(bucket.name, credentials))
         if bucket.provider == "ais" and bucket.namespace_uuid:
-            from common.backends.cluster import ClusterBackend  # noqa: PLC0415
-
             settings = self._settings.clusters.get(bucket.namespace_uuid)
             if settings is None:
-                raise InvalidRequest(f'{bucket.cname}: no cluster "{bucket.namespace_uuid}" is configured')
+                raise BackendMissing(bucket.cname, f'no cluster "{bucket.namespace_uuid}" is configured')
+            from common.backends.cluster import ClusterBackend  # noqa: PLC0415
+
             return ClusterBackend(bucket, settings, credentials)
-        raise InvalidRequest(f"{bucket.cname}: there is no backend for {bucket.provider}")
+        raise BackendMissing(bucket.cname, f"there is no backend for {bucket.provider}")

@@ -44,18 +44,22 @@ def merge(record: JobRecord, answers: Answers) -> Figures:
     ended = {key for key, share in answers.shares.items() if share.finished_ns}
     lost = set(answers.stale) - ended
     unfinished = not ended.union(lost if record.aborted_ns else ()).issuperset(expected)
+    is_listing = record.is_listing and not record.aborted_ns
+    listing_errors = record.listing.error_count if record.listing is not None else 0
     starts = [share.started_ns for share in shares if share.started_ns]
     ends = [share.finished_ns for share in shares]
     return Figures(
-        scheduled=sum(share.scheduled for share in shares),
+        scheduled=sum(share.scheduled for share in shares) + listing_errors,
         finished=sum(share.finished for share in shares),
         skipped=sum(share.skipped for share in shares),
-        errors=sum(share.errors for share in shares),
+        errors=sum(share.errors for share in shares) + listing_errors,
         bytes=sum(share.bytes for share in shares),
-        all_dispatched=len(shares) == len(expected) and all(share.all_dispatched for share in shares),
+        all_dispatched=not record.is_listing
+        and len(shares) == len(expected)
+        and all(share.all_dispatched for share in shares),
         aborted=bool(record.aborted_ns) or any(share.aborted for share in shares),
         started_ns=min(starts, default=record.created_ns),
-        finished_ns=0 if unfinished else max(*ends, record.created_ns, record.aborted_ns if lost else 0),
+        finished_ns=0 if unfinished or is_listing else max(*ends, record.created_ns, record.aborted_ns if lost else 0),
     )
 
 
@@ -92,7 +96,14 @@ def job_json(
     return fields
 
 
-def tasks_json(shares: Iterable[ShareStatus], limit: int, after: int | None, *, only_active: bool) -> dict[str, Any]:
+def tasks_json(
+    shares: Iterable[ShareStatus],
+    limit: int,
+    after: int | None,
+    *,
+    only_active: bool,
+    listing_errors: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
     """The task lists of a status, each left out when empty, sorted by name.
 
     At most `limit` finished tasks and as many errors are shown, those of the lowest positions beyond `after`. When
@@ -116,8 +127,9 @@ def tasks_json(shares: Iterable[ShareStatus], limit: int, after: int | None, *, 
         errors = [task for task in errors if task.position <= min(ends)]
     if finished:
         fields["finished_tasks"] = [_task_json(task, clock) for task in sorted(finished, key=_by_name)]
-    if errors:
-        fields["download_errors"] = [{"name": task.name, "error": task.error} for task in sorted(errors, key=_by_name)]
+    texts = [(task.name, task.error) for task in errors] + (list(listing_errors) if after is None else [])
+    if texts:
+        fields["download_errors"] = [{"name": name, "error": error} for name, error in sorted(texts)]
     if ends:
         fields["tasks_next"] = min(ends)
     return fields

@@ -8,7 +8,7 @@ every share another target keeps a copy, so that what is to be downloaded outliv
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from common.placement import choose, digest, digests, owners
 from common.shares import JobSpec, TaskSpec
 from proxy.downloads.records import Assignment
 from proxy.downloads.requests import DownloadRequest
+from proxy.downloads.sourcejobs import SourceJob
 from proxy.downloads.tasks import RangeTasks, TaskList
 
 BATCH_TASKS = 5_000
@@ -28,13 +29,14 @@ Batch = list[TaskSpec]
 class Share:
     """One target's part of a job; without `positions` the target expands the template itself.
 
-    `keeper` keeps a copy of what the target gets.
+    `keeper` keeps a copy of what the target gets. In the job the tasks' positions begin with `first_position`.
     """
 
     target: Node
     keeper: Node | None = None
     tasks: TaskList | None = None
     positions: NDArray[np.intp] | None = None
+    first_position: int = 0
 
     @property
     def batch_count(self) -> int:
@@ -47,11 +49,18 @@ class Share:
             yield []
             return
         names, links, expected = self.tasks.names, self.tasks.links, self.tasks.expected
+        first, removes_ns = self.first_position, self.tasks.removes_ns
         for begin in range(0, len(self.positions), BATCH_TASKS):
             block = self.positions[begin : begin + BATCH_TASKS].tolist()
             yield [
-                TaskSpec(position, names[position], links[position], expected.get(names[position]))
-                for position in block
+                TaskSpec(
+                    first + index,
+                    names[index],
+                    links[index],
+                    expected.get(names[index]),
+                    removes_ns.get(names[index], 0),
+                )
+                for index in block
             ]
 
 
@@ -63,12 +72,23 @@ class Plan:
     shares: tuple[Share, ...]
 
 
-def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: ClusterMap) -> Plan:
-    """Shard a job over the targets of the map; raises NoTargets when there are none."""
+def plan(
+    job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: ClusterMap, piece: TaskList | None = None
+) -> Plan:
+    """Shard a job over the targets of the map; raises NoTargets when there are none.
+
+    Of a job whose source is still being listed `piece` are the first tasks; its total is not known, which the dialect
+    writes as -1 for each target.
+    """
     targets = cluster_map.candidates
     if not targets:
         raise NoTargets
     tasks = request.tasks
+    total = -len(targets)
+    if isinstance(tasks, SourceJob):
+        tasks = piece if piece is not None else TaskList([], [])
+    else:
+        total = len(tasks)
     if isinstance(tasks, RangeTasks):
         shares = tuple(Share(target, keeper_for(job_id, target.id, targets)) for target in targets)
     else:
@@ -79,9 +99,9 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         description=request.description,
         bucket=request.bucket,
         bucket_id=bucket_id,
-        total=len(tasks),
+        total=total,
         targets=tuple((target.id, target.digest) for target in targets),
-        share_count=max(1, len(shares)),
+        share_count=max(1, len(shares) if total >= 0 else len(targets)),
         timeout_seconds=request.timeout_seconds,
         connections=request.connections,
         bytes_per_hour=request.bytes_per_hour,
@@ -91,6 +111,16 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         priority=request.priority,
     )
     return Plan(spec, shares)
+
+
+def plan_more(spec: JobSpec, tasks: TaskList, first_position: int, cluster_map: ClusterMap, assignment: str) -> Plan:
+    """Shard further tasks of a job that has begun as one more assignment of it; raises NoTargets."""
+    targets = cluster_map.candidates
+    if not targets:
+        raise NoTargets
+    shares = _shares(spec.id, tasks, spec.bucket.uname, targets, first_position)
+    pairs = tuple((target.id, target.digest) for target in targets)
+    return Plan(replace(spec, targets=pairs, assignment=assignment, share_count=len(targets)), tuple(shares))
 
 
 def keeper_for(job_id: str, holder_id: str, targets: Sequence[Node]) -> Node | None:
@@ -111,9 +141,11 @@ def assignment_of(plan: Plan, copies: Sequence[tuple[str, str]]) -> Assignment:
     )
 
 
-def _shares(job_id: str, tasks: TaskList, uname: str, targets: tuple[Node, ...]) -> Iterator[Share]:
+def _shares(
+    job_id: str, tasks: TaskList, uname: str, targets: tuple[Node, ...], first_position: int = 0
+) -> Iterator[Share]:
     owner_of = owners(digests(uname, tasks.names), [target.digest for target in targets])
     for index, target in enumerate(targets):
         positions = np.flatnonzero(owner_of == index)
         if len(positions):
-            yield Share(target, keeper_for(job_id, target.id, targets), tasks, positions)
+            yield Share(target, keeper_for(job_id, target.id, targets), tasks, positions, first_position)

@@ -24,6 +24,7 @@ import msgpack
 from common.errors import InvalidRequest, JobNotFound
 from common.shares import DEFAULT_PRIORITY, JobSpec, Planned, share_id
 from common.versions import known_of, unknown_fields, unknown_of, with_unknown
+from proxy.downloads.sourcejobs import SourceListing
 
 MAX_NOTES = 50
 """Of each job; the newest stay."""
@@ -113,7 +114,13 @@ class JobRecord:
     is_range: bool = False
     notes: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
+    listing: SourceListing | None = None
     unknown: Mapping[str, Any] = unknown_fields()
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether more tasks may come of the job's source."""
+        return self.listing is not None and not self.listing.is_complete
 
     @property
     def shares(self) -> tuple[tuple[str, str], ...]:
@@ -207,6 +214,23 @@ class JobRecord:
         pending = tuple(dict.fromkeys((*self.pending, *assignment.holders))) if self.paused else self.pending
         return self.noted(note, now_ns, assignments=(*kept, assignment), pending=pending)
 
+    def listed(
+        self, listing: SourceListing, assignment: Assignment | None, planned_from: SourceListing | None
+    ) -> JobRecord:
+        """With one more piece of the source's listing, given to the assignment's holders.
+
+        Raises InvalidRequest when that cannot be: the job has ended, or another proxy has gone on with the listing.
+        """
+        if not self.is_running or self.listing != planned_from:
+            raise InvalidRequest(f'job "{self.id}" has changed, its listing cannot go on like that')
+        record = replace(self, listing=listing)
+        if listing.is_complete:
+            record = replace(record, total=listing.count + listing.error_count)
+        if assignment is None or not assignment.holders:
+            return record
+        pending = tuple(dict.fromkeys((*self.pending, *assignment.holders))) if self.paused else self.pending
+        return replace(record, assignments=(*self.assignments, assignment), pending=pending)
+
     def copied(self, token: str, holder: str, keeper: str) -> JobRecord:
         """A holder's list has another keeper now; unless it holds nothing any more."""
         return replace(
@@ -240,6 +264,7 @@ class JobRecord:
         """The msgpack form."""
         plain = with_unknown(asdict(self))
         plain["assignments"] = [with_unknown(one) for one in plain["assignments"]]
+        plain["listing"] = self.listing.to_plain() if self.listing is not None else None
         packed: bytes = msgpack.packb(plain)
         return packed
 
@@ -254,26 +279,31 @@ class JobRecord:
         plain["pending"], plain["refused"] = tuple(plain["pending"]), tuple(plain.get("refused", ()))
         plain["notes"] = tuple((at_ns, note) for at_ns, note in plain.get("notes", ()))
         plain["assignments"] = tuple(Assignment.from_plain(one) for one in plain["assignments"])
+        if plain.get("listing") is not None:
+            plain["listing"] = SourceListing.from_plain(plain["listing"])
         if plain["summary"] is not None:
             plain["summary"] = Figures(**known_of(Figures.__dataclass_fields__, plain["summary"]))
         plain["unknown"] = unknown_of(cls.__dataclass_fields__, unpacked)
         return cls(**plain)
 
 
-def new_record(spec: JobSpec, assignment: Assignment, now_ns: int) -> JobRecord:
-    """The record that commits a planned job; one without tasks has finished at once."""
-    summary = None if assignment.holders else Figures(started_ns=now_ns, finished_ns=now_ns)
+def new_record(spec: JobSpec, assignment: Assignment, now_ns: int, listing: SourceListing | None = None) -> JobRecord:
+    """The record that commits a planned job; one without tasks has finished at once, unless more may be listed."""
+    is_empty = not assignment.holders and listing is None
+    summary = Figures(started_ns=now_ns, finished_ns=now_ns) if is_empty else None
+    total = listing.count + listing.error_count if listing is not None and listing.is_complete else spec.total
     return JobRecord(
         spec.id,
         spec.kind,
         spec.description,
         spec.bucket.uname,
-        spec.total,
+        total,
         (assignment,),
         now_ns,
         summary=summary,
         priority=spec.priority,
         is_range=bool(spec.template),
+        listing=listing,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common.errors import InvalidRequest, ObjectNotFound
+from common.expectation import GIT_SHA1
 from common.names import join_subdir, printable
 from proxy.downloads.tasks import Entry
 from proxy.jsonbody import decode, lower_keys, string, type_name
@@ -44,6 +45,8 @@ class RepositoryJob:
             fields: dict[str, object] = {"link": file.link, "size": file.size_bytes}
             if file.sha256:
                 fields["sha256"] = file.sha256
+            elif file.git_sha1:
+                fields[GIT_SHA1] = file.git_sha1
             # A name in a request is taken for a URL's path: what has a meaning there is escaped.
             yield quote(self.name or join_subdir(self.subdir, file.path)), fields
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import InvalidRequest, JobNotFound, RequestError
+from common.backends.sources import is_outside, source_link
+from common.errors import InvalidRequest, JobNotFound, RequestError, Unsupported
 from common.links import check_header, complete_link
 from common.names import Bucket, normalize_object_name, normalize_provider, printable
 from common.shares import DEFAULT_PRIORITY, PRIORITIES
 from common.units import parse_duration
 from proxy.downloads.manifests import format_of
+from proxy.downloads.sourcejobs import SourceJob, parse_source_job
 from proxy.downloads.tasks import Entry, RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
 from proxy.jsonbody import boolean, decode, decode_object, integer, is_unicode, lower_keys, string, type_name
 
@@ -29,11 +31,7 @@ DEFAULT_TASKS_LIMIT = 1_000
 MAX_TASKS_LIMIT = 100_000
 
 
-class BackendMissing(RequestError):
-    """The bucket lives in a cloud that this cluster has no way to."""
-
-    code = "ErrFailedTo"
-    status = 404
+BackendOf = Callable[[Bucket], Bucket | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class DownloadRequest:
     kind: str
     bucket: Bucket
     description: str
-    tasks: TaskList | RangeTasks
+    tasks: TaskList | RangeTasks | SourceJob
     timeout_seconds: float = 0.0
     connections: int = 0
     bytes_per_hour: int = 0
@@ -99,10 +97,13 @@ def parse_manifest(body: bytes) -> Manifest | None:
     return Manifest(location, kind, base_url, Bucket(bucket_name), normalize_object_name(name))
 
 
-def parse_request(body: bytes, entries: Iterable[Entry] | None = None) -> DownloadRequest:
+def parse_request(
+    body: bytes, entries: Iterable[Entry] | None = None, backend_of: BackendOf = lambda _: None
+) -> DownloadRequest:
     """The body of POST /v1/download; raises InvalidRequest and other RequestErrors.
 
-    `entries` are what is listed elsewhere, in the manifest or the repository that it names.
+    `entries` are what is listed elsewhere, in the manifest or the repository that it names; `backend_of` tells which
+    bucket outside of the cluster a bucket is filled from.
     """
     fields = decode(body, _REQUEST)
     fields = lower_keys(fields) if isinstance(fields, dict) else {}
@@ -110,12 +111,11 @@ def parse_request(body: bytes, entries: Iterable[Entry] | None = None) -> Downlo
         raise InvalidRequest(f"failed to unmarshal {_REQUEST}, err: 'type' field is empty")
     bucket = parse_bucket(fields.get("bucket", {}))
     _check_progress_interval(fields)
-    if bucket.provider != "ais" or bucket.namespace_uuid:
-        raise _missing_backend(bucket)
+    backend = bucket if is_outside(bucket) else backend_of(bucket)
     try:
         if entries is not None:
             fields["objects"] = collect(entries)
-        return _parse_job(fields, bucket)
+        return _parse_job(fields, bucket, backend)
     except RequestError as error:
         code = f"{error.code}: " if error.code else ""
         raise InvalidRequest(f"Error starting download: {code}{error}") from None
@@ -186,16 +186,7 @@ def _check_progress_interval(fields: dict[str, Any]) -> None:
         raise InvalidRequest(f'invalid progress interval "{text}": {error}') from None
 
 
-def _missing_backend(bucket: Bucket) -> RequestError:
-    if bucket.provider == "ais":
-        why = "remote AIS clusters are not available yet"
-    else:
-        provider = bucket.provider.upper()
-        why = f"{provider} backend is missing in the cluster configuration (backends are not available yet)"
-    return BackendMissing(f"failed to lookup bucket {bucket.cname}, err: {why}")
-
-
-def _parse_job(fields: dict[str, Any], bucket: Bucket) -> DownloadRequest:
+def _parse_job(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> DownloadRequest:
     kind = fields["type"]
     if not isinstance(kind, str) or kind not in _TASKS:
         raise InvalidRequest("input does not match any of the supported formats (single, range, multi, backend)")
@@ -209,7 +200,9 @@ def _parse_job(fields: dict[str, Any], bucket: Bucket) -> DownloadRequest:
     if priority not in PRIORITIES:
         raise InvalidRequest(f"'priority' must be 1 (lowest) to 5, found: {priority}")
     dry_run = boolean(fields, "dry_run", _MESSAGE)
-    tasks, generated = _TASKS[kind](fields, bucket)
+    tasks, generated = _TASKS[kind](fields, bucket, backend)
+    if is_outside(bucket) and not isinstance(tasks, SourceJob):
+        _check_prefetch(tasks, bucket)
     described = description or generated
     return DownloadRequest(
         kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority, dry_run
@@ -254,25 +247,44 @@ def _headers(headers: object) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def _single(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+def _check_prefetch(tasks: TaskList | RangeTasks, bucket: Bucket) -> None:
+    """Raise Unsupported unless all objects of a bucket outside come from there."""
+    if not isinstance(tasks, TaskList) or any(
+        link != source_link(bucket, name) for name, link in zip(tasks.names, tasks.links, strict=True)
+    ):
+        raise Unsupported(
+            f"{bucket.cname} is outside of this cluster, and only its own objects can be fetched into it; "
+            "download to a bucket ais://… instead"
+        )
+
+
+def _single(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> tuple[TaskList, str]:
     if boolean(fields, "from_remote", _MESSAGE):
-        raise _no_remote(bucket)
+        return _prefetched(fields, bucket, backend)
     tasks, shown = single_task(fields)
     return tasks, f"{shown} -> {bucket.cname}/{tasks.names[0]}"
 
 
-def _multi(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+def _prefetched(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> tuple[TaskList, str]:
+    if backend is None:
+        raise InvalidRequest(f"bucket download requires a remote bucket ({bucket.cname} is none)")
+    name = normalize_object_name(string(fields, "object_name", _MESSAGE))
+    link = source_link(backend, name)
+    return TaskList([name], [link]), f"{link} -> {bucket.cname}/{printable(name)}"
+
+
+def _multi(fields: dict[str, Any], bucket: Bucket, _: Bucket | None) -> tuple[TaskList, str]:
     objects = fields.get("objects")
     tasks = objects if isinstance(objects, TaskList) else multi_tasks(objects)
     return tasks, f"multi-download -> {bucket.cname}"
 
 
-def _range(fields: dict[str, Any], bucket: Bucket) -> tuple[RangeTasks, str]:
+def _range(fields: dict[str, Any], bucket: Bucket, _: Bucket | None) -> tuple[RangeTasks, str]:
     tasks, shown = range_tasks(fields)
     return tasks, f"{shown} -> {bucket.cname}"
 
 
-def _repository(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
+def _repository(fields: dict[str, Any], bucket: Bucket, _: Bucket | None) -> tuple[TaskList, str]:
     objects = fields.get("objects")
     if not isinstance(objects, TaskList):
         raise InvalidRequest("a job of type 'hf' has no 'objects': they are what its repository lists")
@@ -282,18 +294,16 @@ def _repository(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
     return objects, f"hf://{folder}{name} -> {bucket.cname}{subdir and '/'}{subdir}"
 
 
-def _backend(fields: dict[str, Any], bucket: Bucket) -> tuple[TaskList, str]:
-    boolean(fields, "sync" if "sync" in fields else "synchronize", _MESSAGE)
-    raise _no_remote(bucket)
+def _backend(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> tuple[SourceJob, str]:
+    job = parse_source_job(fields, bucket, parse_bucket(fields["source"]) if fields.get("source") else backend)
+    if not is_outside(job.source):
+        raise InvalidRequest(f"'source' must be a bucket of a service or of another cluster, not {job.source.cname}")
+    if job.source == bucket:
+        return job, f"remote bucket prefetch -> {bucket.cname}"
+    return job, f"{job.shown} -> {bucket.cname}" + (f"/{job.subdir}" if job.subdir else "")
 
 
-def _no_remote(bucket: Bucket) -> RequestError:
-    return InvalidRequest(
-        f"bucket download requires a remote bucket ({bucket.cname} is none; backends are not available yet)"
-    )
-
-
-_TASKS: dict[str, Callable[[dict[str, Any], Bucket], tuple[TaskList | RangeTasks, str]]] = {
+_TASKS: dict[str, Callable[[dict[str, Any], Bucket, Bucket | None], tuple[TaskList | RangeTasks | SourceJob, str]]] = {
     "single": _single,
     "multi": _multi,
     "range": _range,

@@ -16,7 +16,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import structlog
 
@@ -37,12 +37,14 @@ from proxy.downloads.filters import description_filter
 from proxy.downloads.gathering import Gathering
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.jobstore import JobStore
+from proxy.downloads.listers import Listers
 from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
 from proxy.downloads.manifests import read_manifest
 from proxy.downloads.planning import Plan, assignment_of, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
 from proxy.downloads.repositories import parse_repository
 from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
+from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing
 from proxy.downloads.tasks import Entry
 from proxy.jsonbody import lower_keys
 from proxy.membership import Membership
@@ -63,6 +65,13 @@ MANIFESTS = Bucket("haul-manifests")
 _log = structlog.get_logger("proxy.downloads")
 
 
+class SourceLists(NamedTuple):
+    """Who lists what a job names as a whole: repositories of a hub, buckets outside of the cluster."""
+
+    hub: Hub
+    listers: Listers
+
+
 class Downloads:
     """All download jobs of the cluster, as seen from one proxy."""
 
@@ -75,7 +84,7 @@ class Downloads:
         scope: TaskScope,
         control: Control,
         claims: Claims,
-        hub: Hub,
+        lists: SourceLists,
     ) -> None:
         self._jobs = jobs
         self._buckets = buckets
@@ -87,7 +96,8 @@ class Downloads:
         self._gathering = Gathering(membership, peers)
         self._manifests = ManifestReader(membership, peers)
         self._claims = claims
-        self._hub = hub
+        self._hub, self._listers = lists.hub, lists.listers
+        self._listers.on_listed = self._listed_to_its_end
         self._collecting: set[str] = set()
 
     async def start(self, body: bytes, key: RequestKey | None = None) -> dict[str, Any]:
@@ -99,7 +109,8 @@ class Downloads:
             return {"id": started}
         entries = await self._listed(body)
         is_large = entries is not None or len(body) > _THREAD_BODY_BYTES
-        request = await asyncio.to_thread(parse_request, body, entries) if is_large else parse_request(body)
+        parse = partial(parse_request, body, entries, self._backend_of)
+        request = await asyncio.to_thread(parse) if is_large else parse()
         if not self._membership.online_targets():
             raise NoTargets
         if request.dry_run:
@@ -108,6 +119,10 @@ class Downloads:
             with contextlib.suppress(ClaimLost):
                 return {"id": await self._start(request, key, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
+
+    def _backend_of(self, bucket: Bucket) -> Bucket | None:
+        record = self._buckets.table.records.get(bucket.uname)
+        return record.backend if record is not None else None
 
     async def _listed(self, body: bytes) -> Iterable[Entry] | None:
         """The objects that a manifest or a repository lists, None when the job does so itself."""
@@ -160,19 +175,29 @@ class Downloads:
 
     async def _start(self, request: DownloadRequest, key: RequestKey | None, *, in_thread: bool) -> str:
         """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""
+        walk, piece = None, None
+        if isinstance(request.tasks, SourceJob):
+            walk, piece = await self._listers.first(request.tasks)
         bucket = await self._buckets.claim(request.bucket)
         job_id = new_job_id()
-        planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread)
+        planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread, piece=piece)
+        listing = None
+        if walk is not None and piece is not None:
+            listing = self._listers.started(walk, piece, planned.spec)
         announcement = self._scope.start(f"announce {job_id}", self._announce(job_id))
         try:
             with self._claims.planning(job_id):
-                await self._assign_and_commit(planned, bucket, key)
+                await self._assign_and_commit(planned, bucket, key, listing)
         finally:
             announcement.cancel()
+        if walk is not None:
+            self._listers.go_on(job_id, walk)
         return job_id
 
-    async def _plan(self, job_id: str, request: DownloadRequest, bucket_id: int, *, in_thread: bool) -> Plan:
-        arguments = (job_id, request, bucket_id, self._membership.map)
+    async def _plan(
+        self, job_id: str, request: DownloadRequest, bucket_id: int, *, in_thread: bool, piece: Piece | None = None
+    ) -> Plan:
+        arguments = (job_id, request, bucket_id, self._membership.map, piece.tasks if piece is not None else None)
         return await asyncio.to_thread(plan, *arguments) if in_thread else plan(*arguments)
 
     async def _announce(self, job_id: str) -> None:
@@ -180,12 +205,14 @@ class Downloads:
         await asyncio.sleep(_ANNOUNCE_AFTER_SECONDS)
         await self._jobs.announce(job_id)
 
-    async def _assign_and_commit(self, planned: Plan, bucket: Claim, key: RequestKey | None) -> None:
+    async def _assign_and_commit(
+        self, planned: Plan, bucket: Claim, key: RequestKey | None, listing: SourceListing | None
+    ) -> None:
         job_id, targets = planned.spec.id, [share.target for share in planned.shares]
         is_committing = False
         try:
             copies = await self._assigner.assign(planned)
-            record = new_record(planned.spec, assignment_of(planned, copies), clock.unix_ns())
+            record = new_record(planned.spec, assignment_of(planned, copies), clock.unix_ns(), listing)
             is_committing = True
             committed = await self._jobs.commit(record, partial(self._buckets.write_with, bucket), key)
             if committed.gone:
@@ -216,7 +243,10 @@ class Downloads:
         figures = self._merge(record, answers)
         shown = job_json(record, figures, answers.stale_targets, with_bytes=query.with_bytes)
         shares = answers.shares.values()
-        return shown | tasks_json(shares, query.tasks_limit, query.tasks_after, only_active=query.only_active)
+        errors = record.listing.errors if record.listing is not None else ()
+        return shown | tasks_json(
+            shares, query.tasks_limit, query.tasks_after, only_active=query.only_active, listing_errors=errors
+        )
 
     async def list_jobs(self, query: StatusQuery) -> list[dict[str, Any]]:
         """All jobs whose description matches, the oldest first; with `only_active` those that have not finished."""
@@ -261,6 +291,9 @@ class Downloads:
     def share_finished(self, share: str) -> None:
         """A target says that its share has ended: see whether the job has."""
         job_id, _ = split_share_id(share)
+        self._scope.start(f"collect {job_id}", self._collect(job_id))
+
+    def _listed_to_its_end(self, job_id: str) -> None:
         self._scope.start(f"collect {job_id}", self._collect(job_id))
 
     async def _figures(self, record: JobRecord) -> Figures:

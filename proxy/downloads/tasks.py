@@ -34,6 +34,8 @@ class TaskList:
     links: list[str] = field(repr=False)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     """What the job knows of some of its objects, by name."""
+    removes_ns: Mapping[str, int] = field(default_factory=dict)
+    """Those that are to be removed, by name: when they were stored."""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -71,7 +71,10 @@ class Hub:
         folder = "datasets/" if repository.kind == DATASET else ""
         base = f"{self._endpoint}/{folder}{repository.id}/resolve/{info.sha}/"
         files = [
-            RepositoryFile(entry.path, base + quote(entry.path), entry.size, entry.lfs.sha256 if entry.lfs else "")
+            RepositoryFile(
+                *(entry.path, base + quote(entry.path), entry.size),
+                *((entry.lfs.sha256, "") if entry.lfs else ("", entry.blob_id)),
+            )
             for entry in tree
             if hasattr(entry, "size") and entry.path != _OF_GIT  # what has no size is a folder
         ]

@@ -30,12 +30,13 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFile:
-    """One file: `sha256` is known of large ones only."""
+    """One file: `sha256` is known of large ones, of the others `git_sha1`, the id that git gives them."""
 
     path: str
     link: str
     size_bytes: int
     sha256: str = ""
+    git_sha1: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from target.api.mountpaths import listed, snaps
 from target.disks import Disks
 from target.downloads.budgets import Budgets
 from target.downloads.copies import Copies
+from target.downloads.holds import Holds
 from target.downloads.ledger import Ledger
 from target.downloads.service import Downloads
 from target.downloads.story import Story
@@ -48,6 +49,7 @@ class Parts:
     stories: Story
     ledgers: Ledger
     budgets: Budgets
+    holds: Holds
     surveyor: Surveyor
     copies: Copies
     store: Store
@@ -64,6 +66,7 @@ class IntraApi:
         self._stories = parts.stories
         self._ledgers = parts.ledgers
         self._budgets = parts.budgets
+        self._holds = parts.holds
         self._surveyor = parts.surveyor
         self._copies = parts.copies
         self._store = parts.store
@@ -103,6 +106,7 @@ class IntraApi:
             ("shares", "ledger"): self._ledger,
             ("shares", "lease"): self._lease,
             ("hosts", "lease"): self._lease,
+            ("hosts", "hold"): self._hold,
             ("shares", "survey"): self._survey,
             ("objects", "list"): self._list,
             ("objects", "read"): self._read,
@@ -206,6 +210,9 @@ class IntraApi:
     async def _lease(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return self._budgets.ask(path[1], body)
 
+    async def _hold(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
+        self._holds.take(body)
+
     async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         placement_version = self._membership.cluster_map.placement_version
         entries = await asyncio.to_thread(
@@ -217,7 +224,8 @@ class IntraApi:
             after=body["after"],
             limit=body["limit"],
         )
-        return {"entries": entries, "placement_version": placement_version}
+        told = entries if body.get("sources") else [entry[:-1] for entry in entries]
+        return {"entries": told, "placement_version": placement_version}
 
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(

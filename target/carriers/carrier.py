@@ -34,6 +34,7 @@ from target.transfer.egress import EgressGuard
 from target.transfer.engine import Engine
 from target.transfer.request import (
     Completion,
+    FetchError,
     FetchRequest,
     Receipt,
     ResponseHead,
@@ -227,14 +228,15 @@ class Carrier:
             fetch.whole = self._large.begin(fetch, head, size, _request(fetch, ()))
             if fetch.whole is not None:
                 return fetch.whole
-        job = fetch.job
-        fetch.writer = self._mountpath.writer(job.bucket, job.terms.bucket_id, fetch.name, size, fetch.algorithms)
+        job, expected = fetch.job, fetch.expected_size if size is None else size
+        fetch.writer = self._mountpath.writer(job.bucket, job.terms.bucket_id, fetch.name, expected, fetch.algorithms)
         return fetch.writer
 
     def _complete_surely(self, completion: Completion) -> None:
         token = completion.token
         fetch = token.download.fetch if isinstance(token, Stream) else token
         assert isinstance(fetch, Fetch)
+        self._tell_of_wait(fetch, completion.result)
         try:
             if fetch.download is not None:
                 stream = token if isinstance(token, Stream) else fetch.whole
@@ -245,6 +247,14 @@ class Carrier:
                 self._complete(fetch, completion.result)
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs one object, and not all that wait
             self._fail_inexplicably(fetch, error)
+
+    def _tell_of_wait(self, fetch: Fetch, result: Receipt | HaulError) -> None:
+        """An origin wants to be left alone, though the order may go well, or go on by its other streams."""
+        wait = result.hold_seconds if isinstance(result, Receipt) else None
+        if isinstance(result, FetchError):
+            wait = result.retry_after_seconds
+        if wait:
+            self._channel.send(messages.HOLD, origin_of(fetch.link), wait)
 
     def _complete(self, fetch: Fetch, result: Receipt | HaulError) -> None:
         writer = fetch.writer

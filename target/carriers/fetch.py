@@ -125,10 +125,7 @@ class Fetch:
             return False
         if self.expected_etag and (stored.link_digest, stored.etag) == (self.link_digest, self.expected_etag):
             return True
-        return bool(self.expected_digests) and all(
-            {"xxh64": stored.checksum, **stored.digests}.get(algorithm) == expected
-            for algorithm, expected in self.expected_digests.items()
-        )
+        return stored.has_digests(self.expected_digests)
 
     def metadata(
         self, size: int, checksum: str, verified: Mapping[str, str], etag: str, last_modified: str, *, sized: bool

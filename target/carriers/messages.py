@@ -18,9 +18,9 @@ GREETING, TERMS, FETCH, CANCEL, DENY, GRANT, FORGET, LEND = range(8)
 
 `limited` is a job's number, or the name of a host.
 """
-READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW = range(7)
+READY, UNUSABLE, REPORT, MOVED, CANCELLED, SPENT, BORROW, HOLD = range(8)
 """From the carrier: nothing; text; (ids let go, [Ended], [Failure]); [Moved]; number; (limited, bytes read, wanted);
-(id, connections)."""
+(id, connections); (origin, seconds for which it wants to be left alone)."""
 
 HOST, OBJECT, DISK, OURS = "host", "object", "disk", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;

@@ -15,6 +15,8 @@ from target.downloads.breaker import Breaker, BreakerSettings, RetryBudget
 from target.downloads.concurrency import Concurrency, ConcurrencySettings
 
 _WORKING_BYTES = 64 * 1024
+_TOLD_SECONDS = 1.0
+"""Every answer tells whole seconds that are left: a wait that grows by less is the same one."""
 Tell = Callable[[str, int, int, str], None]
 """Told every decision: origin, connections before and after, and why."""
 
@@ -142,10 +144,18 @@ class Host:
             self.answered(now, taken_at)
         else:
             self._breaker.dropped(taken_at)
-        if wait is not None and now + wait > self.blocked_until:
-            self.blocked_until = now + wait
-            self._breaker.hold_until(self.blocked_until)
-            self._tell(self.origin, self.limit, 0, f"it asks to be left alone for {wait:.1f} s")
+        if wait is not None:
+            self.hold(now, wait)
+
+    def hold(self, now: float, seconds: float) -> None:
+        """It wants to be left alone for so long."""
+        until, before = now + seconds, self.blocked_until
+        if until <= before:
+            return
+        self.blocked_until = until
+        self._breaker.hold_until(until)
+        if now >= before or until >= before + _TOLD_SECONDS:
+            self._tell(self.origin, self.limit, 0, f"it asks to be left alone for {seconds:.1f} s")
 
     def dropped(self, taken_at: float) -> None:
         """A transfer has ended without saying anything about the origin."""

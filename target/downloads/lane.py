@@ -198,8 +198,7 @@ class Lane:
             return
         if not self._orders.fetching:
             self._heard_at = clock.monotonic()
-        orders = []
-        shares = {task.share for task in tasks}
+        orders, shares = [], {task.share for task in tasks}
         refusals = {share: self._refusal(share) for share in shares}
         now_ns = clock.unix_ns()
         for task in tasks:
@@ -255,6 +254,8 @@ class Lane:
                 self._cancelled(content[0])
             case messages.BORROW:
                 self._lend(*content)
+            case messages.HOLD:
+                self._settings.told_to_wait(*content)
             case messages.UNUSABLE:
                 self._trouble = content[0]
 

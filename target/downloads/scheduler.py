@@ -205,6 +205,12 @@ class Scheduler:
             if host.opens_at(now) is not None:
                 self._blocked.add(task.origin)
 
+    def hold(self, origin: str, now: float, seconds: float) -> None:
+        """Begin nothing from an origin for so long; it has asked for that, here or elsewhere."""
+        with self._lock:
+            self._host(origin).hold(now, seconds)
+            self._blocked.add(origin)
+
     def dropped(self, task: Task) -> None:
         """Give back the connection of a task that was cancelled, or lost by us; `take` must follow."""
         with self._lock:

@@ -31,6 +31,8 @@ class LaneSettings:
     """Whether anything new may be begun; who changes it wakes the lanes."""
     disk_failed: Callable[[int], None] = lambda lane: None
     """Is told the lane when something has failed by its disk's fault; any thread."""
+    told_to_wait: Callable[[str, float], None] = lambda origin, seconds: None
+    """Is told an origin, and for how many seconds it wants to be left alone, and sees to that; any thread."""
 
     def room(self, orders: Orders) -> int:
         """How many more may be begun beside these."""

@@ -99,7 +99,8 @@ class Surveyor:
             stored = self._head(spec.bucket, task.name)
         except HaulError:
             stored = None
-        if stored is not None and stored.link_digest == digest(task.link):
+        expected = dict(task.expected[1]) if task.expected is not None else {}
+        if stored is not None and (stored.link_digest == digest(task.link) or stored.has_digests(expected)):
             found.present += 1
             found.present_bytes += stored.size
             return False

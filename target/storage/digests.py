@@ -9,6 +9,8 @@ from typing import Any
 import google_crc32c
 from xxhash import xxh64
 
+from common.expectation import GIT_SHA1
+
 OWN = "xxh64"
 """The algorithm of an object's own checksum."""
 
@@ -36,11 +38,16 @@ _ALGORITHMS: dict[str, Callable[[], Any]] = {
     "crc32c": _Crc32c,
     OWN: xxh64,
 }
-KNOWN = frozenset(_ALGORITHMS)
+KNOWN = frozenset({*_ALGORITHMS, GIT_SHA1})
 
 
-def new_digest(algorithm: str) -> Any:
-    """A running digest with hashlib's `update` and `hexdigest`; raises KeyError for one that is not KNOWN."""
+def new_digest(algorithm: str, size_bytes: int) -> Any:
+    """A running digest with hashlib's `update` and `hexdigest`; raises KeyError for one that is not KNOWN.
+
+    `size_bytes` is what will be hashed, where the algorithm begins with that.
+    """
+    if algorithm == GIT_SHA1:
+        return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
     return _ALGORITHMS[algorithm]()
 
 
@@ -49,9 +56,9 @@ class Digests:
 
     __slots__ = ("_running",)
 
-    def __init__(self, algorithms: Iterable[str] = ()) -> None:
-        """Raises KeyError for an algorithm that is not KNOWN."""
-        self._running = {name: new_digest(name) for name in dict.fromkeys((OWN, *algorithms))}
+    def __init__(self, algorithms: Iterable[str], size_bytes: int) -> None:
+        """`size_bytes` is what will come in all; raises KeyError for an algorithm that is not KNOWN."""
+        self._running = {name: new_digest(name, size_bytes) for name in dict.fromkeys((OWN, *algorithms))}
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; releases the interpreter lock for large ones."""

@@ -29,7 +29,7 @@ _Place = tuple[bytes, int, bytes]
 
 
 class ListEntry(NamedTuple):
-    """One object of a listing, in the order that the wire between target and proxy has."""
+    """One object of a listing, in the order that the wire between target and proxy has; `source` only if asked for."""
 
     name: str
     size: int
@@ -39,6 +39,7 @@ class ListEntry(NamedTuple):
     mountpath: str
     custom: dict[str, str] | None
     grade: str
+    source: str
 
 
 class _Walk(NamedTuple):
@@ -162,7 +163,8 @@ def _entries(
             continue
         custom = dict(found.custom) if found.custom else None
         entry = ListEntry(
-            name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade
+            *(name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade),
+            found.source,
         )
         if not entries or entries[-1].name != name:
             entries.append(entry)

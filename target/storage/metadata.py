@@ -50,6 +50,11 @@ class ObjectMetadata(NamedTuple):
     name: str = ""
     digests: Mapping[str, str] = NO_CUSTOM
 
+    def has_digests(self, digests: Mapping[str, str]) -> bool:
+        """Whether all of these, and there is one, are those of the bytes."""
+        known = {"xxh64": self.checksum, **self.digests}
+        return bool(digests) and all(known.get(algorithm) == expected for algorithm, expected in digests.items())
+
     def pack(self) -> bytes:
         """The msgpack form."""
         custom = {} if self.custom is NO_CUSTOM else dict(self.custom)

@@ -84,7 +84,7 @@ class PartialFile:
         self._present = RangeSet(claimed)
         self._claimed_bytes = self._present.total()
         self._written_bytes = self._claimed_bytes
-        self._digests = Digests(algorithms)
+        self._digests = Digests(algorithms, identity.size)
         """Only bytes before `_hashed` have gone in."""
         self._hashed = 0
         self._advancing = False

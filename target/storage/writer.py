@@ -120,13 +120,16 @@ class ObjectWriter:
         expected_size: int | None = None,
         digests: Sequence[str] = (),
     ) -> None:
-        """`digests` names further algorithms (`digests.KNOWN`) to compute in the same pass."""
+        """`digests` names further algorithms (`digests.KNOWN`) to compute in the same pass.
+
+        One that begins with the size takes the expected one for it, and is wrong for any other.
+        """
         self.size = 0
         self._disk = disk
         self._directory = directory
         self._name = name
         self._expected = expected_size or 0
-        self._digests: dict[str, Any] = {algorithm: new_digest(algorithm) for algorithm in digests} if digests else {}
+        self._digests: dict[str, Any] = {name: new_digest(name, self._expected) for name in digests} if digests else {}
         self._hash = xxh64()
         self._hashed = 0
         self._chunks: list[bytes] = []

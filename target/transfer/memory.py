@@ -81,6 +81,7 @@ class _Fetch:
     url: str
     redirects: int = 0
     trusted: bool = True
+    hold_seconds: float | None = None
     head: ResponseHead | None = None
     sink: Sink | None = None
     body: bytes = b""
@@ -170,16 +171,18 @@ class MemoryEngine:
         answer = self._origin.answer(fetch.url, lines)
         if isinstance(answer, FetchError):
             return answer
+        length = answer.headers.get("content-length")
+        head = ResponseHead(answer.status, int(length) if length else None, answer.headers, fetch.url)
+        if fetch.trusted:
+            fetch.hold_seconds = outcomes.hold_seconds(head) or fetch.hold_seconds
         if answer.status in redirects.STATUSES and "location" in answer.headers:
             self._follow(fetch, answer.headers["location"])
             return None
-        length = answer.headers.get("content-length")
-        head = ResponseHead(answer.status, int(length) if length else None, answer.headers, fetch.url)
         failure = outcomes.answer_failure(request.url, head, conditional=bool(request.conditional), now_unix=0.0)
         if failure:
             return failure
         if answer.status == 304 or request.head_only:
-            return Receipt(answer.status, 0, head)
+            return Receipt(answer.status, 0, head, fetch.hold_seconds)
         refusal = outcomes.body_refusal(request.url, head, self._settings.max_object_bytes)
         if refusal:
             return refusal
@@ -202,4 +205,4 @@ class MemoryEngine:
             fetch.written_bytes += len(chunk)
         if fetch.written_bytes < len(fetch.body):
             return None
-        return Receipt(200, fetch.written_bytes, fetch.head)
+        return Receipt(200, fetch.written_bytes, fetch.head, fetch.hold_seconds)

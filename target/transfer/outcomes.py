@@ -15,10 +15,11 @@ import pycurl
 from common.errors import Retry
 from common.links import redact
 from common.names import printable
+from common.ratelimits import WAIT_CAP_SECONDS, exhausted_seconds
 from target.transfer.request import FetchError, Part, ResponseHead
 from target.transfer.verification import content_range
 
-RETRY_AFTER_CAP_SECONDS = 300.0
+RETRY_AFTER_CAP_SECONDS = WAIT_CAP_SECONDS
 COMPLETE_STATUSES = frozenset({200, 203})
 """Answers whose body is the object."""
 PART_STATUSES = COMPLETE_STATUSES | {206}
@@ -107,14 +108,24 @@ def answer_failure(
     if status in _UNASKED:
         return FetchError("protocol", _failed(url, _UNASKED[status]), retry=Retry.NEVER, http_status=status)
     text = f"{redact(url)} does not exist" if status == 404 else _failed(url, f"status {status}")
+    wait = retry_after_seconds(head.headers.get("retry-after", ""), now_unix)
+    if wait is None and status in _SLOWING_STATUSES:
+        wait = hold_seconds(head)
     return FetchError(
         "status",
         text,
         retry=status_retry(status),
         http_status=status,
-        retry_after_seconds=retry_after_seconds(head.headers.get("retry-after", ""), now_unix),
+        retry_after_seconds=wait,
         slows_host=status in _SLOWING_STATUSES,
     )
+
+
+def hold_seconds(head: ResponseHead) -> float | None:
+    """How long the origin will refuse everything by its `RateLimit`, None while requests are left or it has none."""
+    if "ratelimit" not in head.headers:
+        return None
+    return exhausted_seconds(head.headers["ratelimit"], head.headers.get("ratelimit-policy", ""))
 
 
 def status_retry(status: int) -> Retry:

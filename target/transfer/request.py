@@ -88,11 +88,15 @@ It must not call the engine, and may refuse by a HaulError as `Sink.write` may.
 
 
 class Receipt(NamedTuple):
-    """A fetch that went well: 200 (206 for a part) with the whole body in the sink, or 304 with no sink made."""
+    """A fetch that went well: 200 (206 for a part) with the whole body in the sink, or 304 with no sink made.
+
+    `hold_seconds`: how long the link's origin, by its answer, will refuse everything else; it has no requests left.
+    """
 
     status: int
     size_bytes: int
     head: ResponseHead
+    hold_seconds: float | None = None
 
 
 _STRUGGLES = frozenset({"refused", "reset", "connect_timeout", "first_byte", "stall"})

@@ -74,6 +74,7 @@ class Transfer:
         self.request = request
         self._sink_factory = sink_factory
         self._trusted = True
+        self._hold_seconds: float | None = None
         self._redirects = 0
         self.progress = Progress(started_at=monotonic())
         self._own_lines = request.conditional if request.part is None else _range_lines(request.part)
@@ -274,6 +275,8 @@ class Transfer:
         head = self._read_head()
         if head is None or (code and head.status in self._wanted_statuses()):
             return self._curl_failure(code, message)
+        if self._trusted:  # the address's own origin, not where it has redirected to
+            self._hold_seconds = outcomes.hold_seconds(head) or self._hold_seconds
         if head.status in redirects.STATUSES and "location" in head.headers:
             self._follow(head.headers["location"])
             return None
@@ -306,7 +309,7 @@ class Transfer:
 
     def _receipt(self, head: ResponseHead) -> Receipt | FetchError:
         if head.status == 304 or self.request.head_only:
-            return Receipt(head.status, 0, head)
+            return Receipt(head.status, 0, head, self._hold_seconds)
         if self._sink is None:
             self._first_body()
         if self._is_file and self.curl.getinfo(pycurl.FILETIME_T) != self._modified:
@@ -314,7 +317,7 @@ class Transfer:
         received = self.progress.received_bytes
         if head.content_length not in {None, received}:
             return self._curl_failure(pycurl.E_PARTIAL_FILE, "")
-        return Receipt(head.status, received, head)
+        return Receipt(head.status, received, head, self._hold_seconds)
 
     def _wanted_statuses(self) -> frozenset[int]:
         return outcomes.COMPLETE_STATUSES if self.request.part is None else outcomes.PART_STATUSES

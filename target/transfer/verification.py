@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from common.expectation import HEX_LENGTHS
+from common.expectation import GIT_SHA1, HEX_LENGTHS
 from target.transfer.heads import HeaderFields
 from target.transfer.request import ResponseHead
 
@@ -20,7 +20,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z", re.A
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"\Z')
 _TELLING = re.compile(rb"\n(?:x-goog-hash|x-amz-|repr-digest|digest|content-md5)")
 _DIGEST_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512", "crc32c": "crc32c"}
-_AMAZON = {"x-amz-checksum-sha256": "sha256", "x-amz-checksum-sha1": "sha1", "x-amz-checksum-crc32c": "crc32c"}
+_AMAZON = {f"x-amz-checksum-{algorithm}": algorithm for algorithm in ("sha256", "sha512", "sha1", "md5", "crc32c")}
+_PARTS = re.compile(r'-[0-9]+"\Z', re.ASCII)
+"""How the ETag of an object ends that was uploaded in parts."""
 
 
 def strong_validator(head: ResponseHead) -> str:
@@ -63,7 +65,7 @@ def known_digests(head: ResponseHead) -> dict[str, str]:
     for part in () if transcoded else headers.get("x-goog-hash", "").split(","):
         algorithm, _, value = part.strip().partition("=")
         _keep(found, algorithm.lower(), value)
-    for name, algorithm in _AMAZON.items() if head.status != 206 else ():
+    for name, algorithm in _AMAZON.items() if _has_checksums_of_whole(head) else ():
         if "-" not in headers.get(name, "-"):
             _keep(found, algorithm, headers[name])
     for part in headers.get("repr-digest", "").split(","):
@@ -81,6 +83,12 @@ def known_digests(head: ResponseHead) -> dict[str, str]:
     return found
 
 
+def _has_checksums_of_whole(head: ResponseHead) -> bool:
+    """Whether `x-amz-checksum-*` are of the object, and neither of what was asked for nor of its parts' checksums."""
+    assumed = "COMPOSITE" if _PARTS.search(head.etag) else "FULL_OBJECT"
+    return head.status != 206 and head.headers.get("x-amz-checksum-type", assumed) == "FULL_OBJECT"
+
+
 def _is_s3(head: ResponseHead) -> bool:
     """Whether an ETag of 32 hex digits is an MD5: S3 says so for plain objects that are not encrypted with own keys."""
     headers = head.headers
@@ -92,7 +100,7 @@ def _is_s3(head: ResponseHead) -> bool:
 
 
 def _keep(found: dict[str, str], algorithm: str, text: str) -> None:
-    if algorithm not in HEX_LENGTHS or not text:
+    if algorithm not in HEX_LENGTHS or algorithm == GIT_SHA1 or not text:
         return
     try:
         raw = base64.b64decode(text.strip(), validate=True)

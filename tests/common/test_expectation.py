@@ -23,6 +23,13 @@ def test_sizes_are_numbers_or_text(size: object, expected: int) -> None:
     assert parse_expectation({"size": size}, "x") == Expectation(expected, ())
 
 
+def test_an_id_of_git_needs_the_size() -> None:
+    given = {"gitsha1": hashlib.sha1(b"blob 1\0x").hexdigest()}
+    assert parse_expectation({"size": 1, **given}, "x") == Expectation(1, tuple(given.items()))
+    with pytest.raises(InvalidRequest, match="object \"a\": 'gitsha1' needs the 'size'"):
+        parse_expectation(given, 'object "a"')
+
+
 @pytest.mark.parametrize("fields", [{}, {"size": None}, {"size": "", "md5": ""}, {"link": "y"}])
 def test_nothing_is_nothing(fields: dict[str, object]) -> None:
     assert parse_expectation(fields, "x") is None

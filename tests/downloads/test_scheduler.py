@@ -128,6 +128,26 @@ def test_a_host_that_asks_for_time_gets_it() -> None:
     assert len(scheduler.take(0, 10, 30.0)[0]) == 1
 
 
+def test_what_another_target_was_told_holds_here_too() -> None:
+    scheduler, share = scheduler_with(), make_share("j")
+    scheduler.hold("http://a:80", 0.0, 30.0)
+    scheduler.hold("http://a:80", 1.0, 5.0)
+    scheduler.offer([*tasks_of(share, 2), *tasks_of(share, 1, origin="http://b:80")])
+    assert [task.origin for task in scheduler.take(0, 10, 29.9)[0]] == ["http://b:80"]
+    assert scheduler.next_due(0, 10.0) == pytest.approx(20.0)
+    assert len(scheduler.take(0, 10, 30.0)[0]) == 2
+
+
+def test_a_wait_is_told_once_however_many_answers_repeat_it() -> None:
+    told: list[str] = []
+    scheduler = Scheduler(LANES, HostSettings(), lambda origin, before, after, why: told.append(why))
+    for now in (0.0, 0.3, 0.6, 0.9):
+        scheduler.hold("http://a:80", now, 10.0)
+    assert told == ["it asks to be left alone for 10.0 s"]
+    scheduler.hold("http://a:80", 2.0, 10.0)
+    assert len(told) == 2
+
+
 def test_a_probe_that_is_written_off_is_followed_by_another() -> None:
     scheduler, share = scheduler_with(), make_share("j")
     scheduler.offer([*tasks_of(share, 30), *tasks_of(share, 1, lane=1)])

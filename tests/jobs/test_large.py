@@ -9,7 +9,7 @@ import pytest
 from xxhash import xxh64_hexdigest
 
 from tests.cluster import Cluster
-from tests.faults import Cut, Drip, Fault, IgnoreRange, Stall, Status
+from tests.faults import Chunked, Cut, Drip, Fault, IgnoreRange, Stall, Status
 from tests.origin import Origin, Request
 from tests.waiting import wait_for
 
@@ -193,6 +193,25 @@ def test_a_digest_of_the_origin_is_checked(size_bytes: int, tmp_path: Path) -> N
 
 def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 12 * MIB])
+def test_an_id_of_git_is_checked_however_the_bytes_come(size_bytes: int, tmp_path: Path) -> None:
+    data = content(size_bytes)
+    right = {"size": size_bytes, "gitsha1": hashlib.sha1(b"blob %d\0" % size_bytes + data).hexdigest()}
+    with Origin() as origin, Cluster(tmp_path, targets=1, mountpaths=1) as cluster:
+        plain, chunked = origin.put("/plain", data), origin.put("/chunked", data)
+        origin.misbehave("/chunked", Chunked(), lasting=True)
+        objects = {
+            "plain": {"link": plain, **right},
+            "chunked": {"link": chunked, **right},
+            "wrong": {"link": plain, **right, "gitsha1": hashlib.sha1(data).hexdigest()},
+        }
+        status = cluster.api.finished(cluster.api.download(type="multi", objects=objects))
+        assert (status["finished_cnt"], status["error_cnt"]) == (2, 1)
+        assert right["gitsha1"] in status["download_errors"][0]["error"]
+        check_stored(cluster, "plain", data)
+        check_stored(cluster, "chunked", data)
 
 
 @pytest.mark.parametrize("size_bytes", [1000, 12 * MIB])

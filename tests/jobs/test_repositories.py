@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,15 +68,41 @@ def test_a_model_arrives_whole_and_verified_and_is_not_fetched_again(api: Api, h
     large = {f"m/{path}" for path, data in FILES.items() if len(data) > LARGE_BYTES}
 
     assert sum(hub.storage.counts().values()) >= len(large)
-    bodies = hub.storage.counts()
+    bodies, asked = hub.storage.counts(), hub.files_asked()
     assert fetch(api, "model", model="org/model", subdir="m") == (len(FILES), len(FILES), 0)
-    assert hub.storage.counts() == bodies, "what has a SHA-256 is not even asked for"
+    assert (hub.storage.counts(), hub.files_asked()) == (bodies, asked), "not a single file is even asked for"
 
 
-def test_what_does_not_have_its_sha256_is_an_error(api: Api, hub: Hub) -> None:
-    hub.add("models", "org/broken", {"good.bin": b"good" * 100, "bad.bin": b"bad!" * 100})
+def test_what_is_there_already_is_not_fetched_for_another_commit_that_has_it_too(api: Api, hub: Hub) -> None:
+    hub.add("models", "org/grown", {"kept.json": b"{}", "kept.bin": b"kept" * 100})
+    assert fetch(api, "grown", model="org/grown") == (2, 0, 0)
+    hub.add("models", "org/grown", {"kept.json": b"{}", "kept.bin": b"kept" * 100, "new.json": b"[]"})
+    job = {"type": "hf", "bucket": {"name": "grown"}, "model": "org/grown"}
+    found = api.call("POST", "/v1/download", {**job, "dry_run": True}).json()
+    assert (found["present"], found["to_fetch"], found["bytes"]) == (2, 1, 2)
+    assert fetch(api, "grown", model="org/grown") == (3, 2, 0)
+
+
+def test_the_ledger_has_the_digests_and_is_a_manifest(api: Api, hub: Hub) -> None:
+    hub.add("models", "org/ledger", {"small.json": b"{}", "large.bin": b"large" * 100})
+    ended = api.download(type="hf", bucket={"name": "ledger"}, model="org/ledger")
+    api.finished(ended)
+    ledger = api.call("GET", f"/v1/download/{ended}/ledger").text
+    lines = {line["name"]: line for line in map(json.loads, ledger.splitlines())}
+    assert lines["small.json"]["gitsha1"] == hashlib.sha1(b"blob 2\0{}").hexdigest()
+    assert lines["large.bin"]["sha256"] == hashlib.sha256(b"large" * 100).hexdigest()
+    assert {line["grade"] for line in lines.values()} == {"user"}
+    api.put("ledger", "lists/all.jsonl", ledger.encode())
+    asked = hub.files_asked()
+    again = api.finished(api.download(type="multi", bucket={"name": "ledger"}, manifest="ais://ledger/lists/all.jsonl"))
+    assert (again["finished_cnt"], again["skipped_cnt"], hub.files_asked()) == (2, 2, asked)
+
+
+def test_what_does_not_have_its_digest_is_an_error(api: Api, hub: Hub) -> None:
+    hub.add("models", "org/broken", {"good.bin": b"good" * 100, "bad.bin": b"bad!" * 100, "bad.json": b"bad"})
     hub.storage.put(place_of(b"bad!" * 100), b"BAD!" * 100)
-    assert fetch(api, "broken", model="org/broken") == (1, 0, 1)
+    hub.lie(b"bad", b"BAD")
+    assert fetch(api, "broken", model="org/broken") == (1, 0, 2)
     assert set(stored(api, "broken")) == {"good.bin"}
 
 
@@ -134,6 +161,13 @@ class TestDatasets:
         assert fetch(api, "huge", dataset="huge") == (2, 0, 0)
         hub.add("datasets", "unconverted", OWN)
         assert fetch(api, "unconverted", dataset="unconverted") == (2, 0, 0)
+
+
+def test_the_hubs_limits_are_kept_by_all_targets_together(api: Api, hub: Hub) -> None:
+    hub.add("models", "org/limited", FILES)
+    hub.limit("resolvers", len(FILES) // 2, 1)
+    assert fetch(api, "limited", model="org/limited") == (len(FILES), 0, 0)
+    assert hub.unlimit() <= len(FILES) // 2, "each file is refused once at most"
 
 
 class TestTokens:

@@ -111,6 +111,8 @@ async def cluster(
     servers = {f"t{number}": Server.bind() for number in range(1, targets + 1)}
     client = NodeClient()
     urls = [server.url for server in proxy_servers]
+    no_backends = directory / "backends.toml"
+    no_backends.write_text("".join(f"[{section}]\nenabled = false\n" for section in ("s3", "gs", "az")))
     standins = {node_id: StandIn(node_id, server.url, urls, client) for node_id, server in servers.items()}
     nodes = [
         ProxyNode(
@@ -122,6 +124,7 @@ async def cluster(
                 data_dir=directory / f"p{number}",
                 meta_store=f"sqlite:{directory}/meta.db",
                 keep_alive_seconds=keep_alive_seconds,
+                backends_file=no_backends,
                 **settings,
             )
         )

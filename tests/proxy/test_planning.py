@@ -34,7 +34,7 @@ def test_every_task_goes_to_its_owner_once(names: set[str], targets: int) -> Non
     seen = {}
     for share in planned.shares:
         for batch in share.batches():
-            for position, name, link, _ in batch:
+            for position, name, link, *_ in batch:
                 assert members.owner(BUCKET, name).id == share.target.id
                 assert (ordered[position], link) == (name, f"http://h/{name}")
                 seen[position] = name

@@ -16,6 +16,7 @@ from common.names import Bucket, normalize_object_name
 from proxy.downloads import tasks as tasks_module
 from proxy.downloads.filters import description_filter
 from proxy.downloads.requests import DownloadRequest, parse_job_id, parse_request, parse_status_query
+from proxy.downloads.sourcejobs import SourceJob
 from proxy.downloads.tasks import RangeTasks, TaskList
 
 LINK = "http://origin.example/dir/a.bin"
@@ -238,8 +239,12 @@ class TestCommonFields:
         assert refusal(**{"link": LINK} | fields).startswith(text)
 
     def test_a_bucket_in_a_cloud_needs_a_backend(self) -> None:
-        text = refusal(type="backend", bucket={"name": "b", "provider": "s3"})
-        assert text.startswith("failed to lookup bucket s3://b, err: AWS backend is missing")
+        assert refusal(type="backend", source={"name": "b"}).startswith(
+            PREFIX + "'source' must be a bucket of a service"
+        )
+        request = parse(type="backend", bucket={"name": "b", "provider": "s3"}, prefix="a/", sync=True)
+        assert isinstance(request.tasks, SourceJob)
+        assert (request.tasks.source, request.tasks.prefix, request.tasks.is_sync) == (Bucket("b", "aws"), "a/", True)
 
     def test_all_fields(self) -> None:
         request = parse(

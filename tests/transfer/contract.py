@@ -78,6 +78,18 @@ class EngineContract:
         assert (error.retry_after_seconds, error.slows_host) == (7.0, True)
         assert "status 503" in str(error)
 
+    def test_an_origin_without_requests_left_is_to_be_left_alone(self, world: World) -> None:
+        used_up = {"ratelimit": '"resolvers";r=0;t=55'}
+        error = failure(world.engine, world.status("/busy-too", 429, used_up))
+        assert (error.http_status, error.retry_after_seconds, error.slows_host) == (429, 55.0, True)
+        other = failure(world.engine, world.status("/busier", 429, {**used_up, "retry-after": "7"}))
+        assert other.retry_after_seconds == 7.0
+        assert receipt(world.engine, world.put("/last-but-one", b"x", ratelimit='"r";r=1;t=55'))[0].hold_seconds is None
+        last = world.put("/last", b"x", ratelimit='"r";r=0;t=55')
+        assert receipt(world.engine, last)[0].hold_seconds == 55.0
+        moved = world.status("/moved-last", 302, {"location": world.put("/plain", b"x"), "ratelimit": '"r";r=0;t=5'})
+        assert receipt(world.engine, moved)[0].hold_seconds == 5.0
+
     def test_an_unchanged_object_makes_no_sink(self, world: World) -> None:
         url = world.put("/same", b"x", etag='"v1"')
         result, sink = fetch(world.engine, FetchRequest(url, conditional=('If-None-Match: "v1"',)))

@@ -1,0 +1,242 @@
+"""Lists the sources of jobs, page by page, and gives what is listed to the targets while the listing goes on.
+
+Every piece becomes one more assignment of the job: as with the first, nothing of it runs before the record says so, and
+the record says at once who holds it and how far the listing has come. So whichever proxy goes on, nothing is given out
+twice and nothing is left out. When a source has been listed to its end, and only then, a synchronised bucket loses what
+is gone there. What a piece consists of is decided in `sourcejobs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from array import array
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import structlog
+
+from common import clock
+from common.backends.base import MAX_PAGE, ObjectPage, OriginUnavailable, SourceObject
+from common.backends.sources import Sources
+from common.errors import HaulError, InvalidRequest, OriginError, PeerError, RequestError
+from common.lifecycle import TaskScope
+from common.links import redact
+from common.placement import digests
+from common.shares import JobSpec
+from proxy.buckets import Buckets
+from proxy.downloads.giving import Giver
+from proxy.downloads.jobstore import JobStore
+from proxy.downloads.records import JobRecord
+from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing, piece_of, removal_tasks
+from proxy.leadership import Authority
+from proxy.listing import Entry, Listing, PageQuery
+
+_MAX_PIECE = 100_000
+_THREADS = 8
+_PATIENCE_SECONDS = 600.0
+_RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 30.0
+_LISTING = "list"
+_NAME, _STORED_NS, _SOURCE = 0, 3, 8
+"""Where they are in an entry of a listing that tells where objects have come from."""
+_log = structlog.get_logger("proxy.downloads.listers")
+
+
+@dataclass(slots=True)
+class Walk:
+    """One proxy's way through the source of a job; of a synchronised one it knows, by their digests, all names seen."""
+
+    job: SourceJob
+    token: str = ""
+    seen: array[int] = field(default_factory=lambda: array("Q"))
+    has_ended: bool = False
+
+
+class Listers:
+    """The listings that this proxy is going through; `on_listed(job_id)` is called when one has come to its end."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        buckets: Buckets,
+        listing: Listing,
+        sources: Sources,
+        giver: Giver,
+        scope: TaskScope,
+    ) -> None:
+        self._jobs = jobs
+        self._buckets = buckets
+        self._listing = listing
+        self._sources = sources
+        self._giver = giver
+        self._scope = scope
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="listing")
+        self._running: set[str] = set()
+        self.on_listed: Callable[[str], object] = lambda job_id: None
+
+    def close(self) -> None:
+        """Do not wait for services that do not answer."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def first(self, job: SourceJob) -> tuple[Walk, Piece]:
+        """The first page of a job's source; raises what is wrong with it, as `Backend` does."""
+        walk = Walk(job)
+        return walk, await self._piece(walk, 1, lambda _: True, patience_seconds=0.0)
+
+    def started(self, walk: Walk, piece: Piece, spec: JobSpec) -> SourceListing:
+        """How far the listing of a job is that begins with this piece."""
+        listing = SourceListing(walk.job, replace(spec, headers=()).pack()).advanced(piece, walk.token)
+        return replace(listing, is_complete=walk.has_ended and not walk.job.is_sync)
+
+    def go_on(self, job_id: str, walk: Walk | None = None) -> None:
+        """Go on with the listing of a job in the background; again is harmless."""
+        if job_id not in self._running:
+            self._running.add(job_id)
+            self._scope.start(f"list {job_id}", self._run(job_id, walk))
+
+    async def look_after(self, _: Authority) -> None:
+        """The leader's chore: go on with the listings that nobody goes through; raises HaulError."""
+        for record in self._jobs.running():
+            is_waiting = record.is_listing and not record.paused and record.id not in self._running
+            if is_waiting and not await self._jobs.is_planned(f"{record.id}.{_LISTING}"):
+                self.go_on(record.id)
+
+    async def _run(self, job_id: str, walk: Walk | None) -> None:
+        announcement = self._scope.start(f"announce {job_id}.{_LISTING}", self._announce(job_id))
+        try:
+            await self._list(job_id, walk)
+        except HaulError as error:
+            _log.warning("listing.stopped", job=job_id, error=error.message)
+        finally:
+            announcement.cancel()
+            self._running.discard(job_id)
+        self.on_listed(job_id)
+
+    async def _announce(self, job_id: str) -> None:
+        await self._jobs.announce(f"{job_id}.{_LISTING}")
+
+    async def _list(self, job_id: str, walk: Walk | None) -> None:
+        """Until the listing is complete, or the job rests or has ended."""
+        delay_seconds = _RETRY_SECONDS
+        while True:
+            has_all = walk is not None and walk.has_ended
+            try:
+                record = await self._jobs.get(job_id)
+                if record.listing is None or not record.is_running or not record.is_listing or record.paused:
+                    return
+                if walk is None:
+                    walk = Walk(record.listing.job, "" if record.listing.job.is_sync else record.listing.token)
+                await self._step(record, record.listing, walk)
+                delay_seconds = _RETRY_SECONDS
+                continue
+            except InvalidRequest as error:
+                _log.info("listing.begun_again", job=job_id, why=error.message)
+            except PeerError as error:
+                _log.warning("listing.delayed", job=job_id, error=error.message)
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
+            if not has_all:
+                walk = None  # what was seen last has not been given out
+
+    async def _step(self, record: JobRecord, listing: SourceListing, walk: Walk) -> None:
+        """One more piece, or the end; raises InvalidRequest when the job has changed meanwhile, PeerError."""
+        job, is_last = listing.job, walk.has_ended
+        if not is_last:
+            ordered = self._sources.backend(job.source).capabilities.is_ordered
+            last = listing.last.encode() if ordered else b""
+            try:
+                size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
+                piece = await self._piece(walk, size, lambda name: name.encode() > last)
+            except (RequestError, OriginError) as error:
+                await self._giver.end(record, replace(listing, error=error.message, is_complete=True))
+                return
+            advanced = listing.advanced(piece, walk.token)
+            advanced = replace(advanced, is_complete=walk.has_ended and not job.is_sync)
+            await self._giver.give(record, advanced, piece.tasks)
+            return
+        gone, present = await self._gone(record, walk)
+        allowed = job.removals_allowed(present)
+        if allowed is not None and len(gone) > allowed:
+            why = (
+                f"{len(gone)} of {present} objects are gone at the source, and 'max_delete' allows {allowed}: "
+                "none was removed"
+            )
+            await self._giver.end(record, replace(listing, error=why, is_complete=True))
+            return
+        removals = removal_tasks(job, gone)
+        await self._giver.give(
+            record, replace(listing, count=listing.count + len(removals), is_complete=True), removals
+        )
+
+    async def _piece(
+        self, walk: Walk, size: int, is_new: Callable[[str], bool], patience_seconds: float = _PATIENCE_SECONDS
+    ) -> Piece:
+        """Pages until there are `size` objects, or no more; raises as `Backend` does."""
+        job, objects = walk.job, list[SourceObject]()
+        while not walk.has_ended and len(objects) < size:
+            page = await self._page_patiently(walk, patience_seconds)
+            objects += page.objects
+            walk.token, walk.has_ended = page.token, not page.token
+        if job.is_sync:
+            names = [job.name_of(listed.name) for listed in objects]
+            walk.seen.frombytes(await asyncio.to_thread(lambda: digests("", names).tobytes()))
+        return await asyncio.to_thread(piece_of, job, objects, is_new)
+
+    async def _page_patiently(self, walk: Walk, patience_seconds: float) -> ObjectPage:
+        """The next page, of a service that does not answer after a while; raises as `Backend` does."""
+        deadline, delay_seconds = clock.monotonic() + patience_seconds, _RETRY_SECONDS
+        while True:
+            try:
+                return await self._page(walk)
+            except OriginUnavailable as error:
+                if clock.monotonic() >= deadline:
+                    raise
+                _log.warning("listing.delayed", source=walk.job.shown, error=error.message)
+                await asyncio.sleep(min(error.retry_after_seconds or delay_seconds, _MAX_RETRY_SECONDS))
+                delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
+
+    async def _page(self, walk: Walk) -> ObjectPage:
+        def ask() -> ObjectPage:
+            return self._sources.backend(walk.job.source).page(walk.job.prefix, walk.token)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+
+    async def _gone(self, record: JobRecord, walk: Walk) -> tuple[list[tuple[str, int]], int]:
+        """What has come from the source and is not there any more, and how many objects are here from there.
+
+        What was stored since the job began is left alone. Raises Unavailable.
+        """
+        job, seen = walk.job, np.sort(np.frombuffer(walk.seen, dtype=np.uint64))
+        gone: list[tuple[str, int]] = []
+        present = 0
+        async for entries in self._own_pages(record, job):
+            from_there = [entry for entry in entries if _is_of(job, entry)]
+            present += len(from_there)
+            old = [entry for entry in from_there if entry[_STORED_NS] < record.created_ns]
+            is_seen = np.isin(digests("", [entry[_NAME] for entry in old]), seen).tolist()
+            gone += [(entry[_NAME], entry[_STORED_NS]) for entry, found in zip(old, is_seen, strict=True) if not found]
+        return gone, present
+
+    async def _own_pages(self, record: JobRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:
+        spec = JobSpec.unpack(record.listing.spec) if record.listing is not None else None
+        assert spec is not None
+        bucket = await self._buckets.get(spec.bucket)
+        if bucket.id != spec.bucket_id:
+            return
+        query = PageQuery(job.own_prefix, with_sources=True, uuid=secrets.token_urlsafe(7))
+        while True:
+            page = await self._listing.page(bucket, query)
+            yield [entry for entry in page.entries if len(entry) > _SOURCE]
+            if not page.next_after:
+                return
+            query = replace(query, after=page.next_after)
+
+
+def _is_of(job: SourceJob, entry: Entry) -> bool:
+    """Whether an object of the cluster has come from the part of the source that the job is about."""
+    name: str = entry[_NAME]
+    is_wanted = job.wants(name.removeprefix(f"{job.subdir}/" if job.subdir else ""))
+    return is_wanted and bool(entry[_SOURCE] == redact(job.link_of(name)))

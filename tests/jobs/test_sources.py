@@ -1,0 +1,149 @@
+"""Jobs whose source is a bucket outside of the cluster, listed while they run; the bucket is in moto's S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.backends.contract import AWKWARD_NAMES
+from tests.backends.s3server import MotoS3
+from tests.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[MotoS3]:
+    with MotoS3() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: MotoS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("sources"), backends=s3.settings_toml(), targets=2) as running:
+        yield running
+
+
+class Source:
+    """A bucket in S3."""
+
+    def __init__(self, s3: MotoS3, name: str) -> None:
+        self.name = name
+        self._client = s3.client()
+        self._client.create_bucket(Bucket=name)
+
+    def put(self, objects: dict[str, bytes]) -> None:
+        for name, content in objects.items():
+            self._client.put_object(Bucket=self.name, Key=name, Body=content)
+
+    def remove(self, *names: str) -> None:
+        for name in names:
+            self._client.delete_object(Bucket=self.name, Key=name)
+
+    def job(self, **fields: Any) -> dict[str, Any]:
+        return {"type": "backend", "source": {"name": self.name, "provider": "aws"}, **fields}
+
+
+@pytest.fixture
+def source(s3: MotoS3, request: pytest.FixtureRequest) -> Source:
+    return Source(s3, f"b{abs(hash(request.node.name)) % 10**12}")
+
+
+def run(cluster: Cluster, job: dict[str, Any]) -> dict[str, Any]:
+    return cluster.api.finished(cluster.api.download(**job))
+
+
+def contents(cluster: Cluster, bucket: str) -> dict[str, bytes]:
+    names = [entry["name"] for entry in cluster.api.list(bucket)]
+    return {name: cluster.api.get(bucket, name).content for name in names}
+
+
+def test_a_bucket_arrives_with_all_awkward_names(cluster: Cluster, source: Source) -> None:
+    objects = {name: name.encode() for name in AWKWARD_NAMES}
+    source.put(objects)
+    status = run(cluster, source.job(bucket={"name": "awkward"}))
+    assert (status["finished_cnt"], status["error_cnt"], status["total"]) == (len(objects), 0, len(objects))
+    assert contents(cluster, "awkward") == objects
+    again = run(cluster, source.job(bucket={"name": "awkward"}))
+    assert (again["skipped_cnt"], again["finished_cnt"]) == (len(objects), len(objects))
+
+
+def test_prefix_suffix_and_directory(cluster: Cluster, source: Source) -> None:
+    source.put({"a/1.bin": b"1", "a/2.txt": b"2", "b/1.bin": b"3", "a/folder/": b""})
+    run(cluster, source.job(bucket={"name": "parts"}, prefix="a/", suffix=".bin", subdir="into"))
+    assert contents(cluster, "parts") == {"into/a/1.bin": b"1"}
+
+
+def test_a_synchronised_bucket_becomes_what_the_source_is(cluster: Cluster, source: Source) -> None:
+    source.put({f"n{number:03d}": b"old" for number in range(60)})
+    sync = source.job(bucket={"name": "synced"}, sync=True)
+    assert run(cluster, sync)["finished_cnt"] == 60
+    cluster.api.put("synced", "mine", b"uploaded by somebody")
+    source.put({"n000": b"newer", "n001": b"new", "added": b"more"})
+    source.remove("n010", "n011")
+    status = run(cluster, sync)
+    assert (status["finished_cnt"], status["skipped_cnt"], status["error_cnt"]) == (61 - 2 + 2, 56, 0)
+    assert status["total"] == status["scheduled_cnt"] == 61
+    expected = {f"n{number:03d}": b"old" for number in range(60) if number not in (10, 11)}
+    assert contents(cluster, "synced") == expected | {
+        "n000": b"newer",
+        "n001": b"new",
+        "added": b"more",
+        "mine": b"uploaded by somebody",
+    }
+
+
+def test_more_removals_than_allowed_remove_nothing(cluster: Cluster, source: Source) -> None:
+    objects = {f"n{number}": b"x" for number in range(10)}
+    source.put(objects)
+    sync = source.job(bucket={"name": "guarded"}, sync=True, max_delete=3)
+    run(cluster, sync)
+    source.remove("n0", "n1", "n2", "n3")
+    status = run(cluster, sync)
+    assert status["error_cnt"] == 1
+    assert "4 of 10 objects are gone at the source" in status["download_errors"][0]["error"]
+    assert contents(cluster, "guarded") == objects
+    assert run(cluster, sync | {"max_delete": 4})["error_cnt"] == 0
+    assert len(contents(cluster, "guarded")) == 6
+
+
+def test_what_cannot_be_listed_is_told_at_once_and_makes_nothing(cluster: Cluster) -> None:
+    job = {"type": "backend", "source": {"name": "no-such-bucket", "provider": "aws"}, "bucket": {"name": "never-made"}}
+    answer = cluster.api.call("POST", "/v1/download", job)
+    assert answer.status_code == 404
+    assert "s3://no-such-bucket" in answer.json()["message"]
+    assert "never-made" not in [bucket["name"] for bucket in cluster.api.call("GET", "/v1/buckets").json()]
+
+
+def test_objects_and_templates_of_a_bucket_are_links(cluster: Cluster, source: Source) -> None:
+    source.put({f"shard-{number:04d}.tgz": b"%d" % number for number in range(1, 12)} | {"a b?.txt": b"odd"})
+    template = f"s3://{source.name}/shard-{{0001..0010}}.tgz"
+    assert run(cluster, {"type": "range", "bucket": {"name": "links"}, "template": template})["finished_cnt"] == 10
+    run(cluster, {"type": "single", "bucket": {"name": "links"}, "link": f"s3://{source.name}/a b%3F.txt"})
+    assert contents(cluster, "links") == {
+        **{f"shard-{number:04d}.tgz": b"%d" % number for number in range(1, 11)},
+        "a b?.txt": b"odd",
+    }
+    status = run(cluster, {"type": "single", "bucket": {"name": "links"}, "link": f"s3://{source.name}/missing"})
+    assert status["error_cnt"] == 1
+    assert "does not exist" in status["download_errors"][0]["error"]
+
+
+def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_changed(
+    cluster: Cluster, source: Source
+) -> None:
+    source.put({f"d{number % 100:02d}/n{number:05d}": b"old" for number in range(10_000)})
+    sync = source.job(bucket={"name": "many"}, sync=True)
+    first = run(cluster, sync)
+    assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
+    source.put({f"d{number:02d}/n{number:05d}": b"changed" for number in range(100)})
+    source.put({f"added/n{number:05d}": b"new" for number in range(100)})
+    source.remove(*(f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)))
+    status = run(cluster, sync)
+    unchanged, removed = 10_000 - 100 - 100, 100
+    assert (status["skipped_cnt"], status["error_cnt"]) == (unchanged, 0)
+    assert status["finished_cnt"] - status["skipped_cnt"] - removed == 200
+    names = {entry["name"] for entry in cluster.api.list("many")}
+    assert len(names) == 10_000
+    assert not names & {f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)}
+    assert cluster.api.get("many", "d07/n00007").content == b"changed"
