@@ -36,6 +36,7 @@ Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json; charset=utf-8")
 MSGPACK: Header = (b"content-type", b"application/msgpack")
 RETRY_AFTER_SECONDS = 2
+_TRUE = frozenset({"true", "1", "t", "y", "yes", "on"})
 _CALLER_ID = b"ais-caller-id"
 """AIStore's nodes name themselves by it; from anyone else it is an attempt to pass for one (wire.md §0.1)."""
 _log = structlog.get_logger("common.web")
@@ -97,6 +98,11 @@ def decode_msgpack(body: bytes) -> Any:
         return msgpack.unpackb(body, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise InvalidRequest(f"body is not msgpack: {type(error).__name__}") from None
+
+
+def is_true(text: str) -> bool:
+    """A boolean query parameter: everything that is not one of the spellings of true is false (wire.md §0.2)."""
+    return text.lower() in _TRUE
 
 
 async def answer(send: Send, status: int, body: bytes = b"", headers: Iterable[Header] = ()) -> None:

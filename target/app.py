@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from common import web
+from common.backends.asking import Asking
 from common.backends.settings import load_backends
 from common.backends.sources import Sources
 from common.clock import monotonic
@@ -62,6 +63,8 @@ from target.rebalance.neighbours import Neighbours
 from target.rebalance.pace import Pace
 from target.rebalance.receiver import Receiver
 from target.rebalance.sender import Sender
+from target.remote.fetching import Fetching
+from target.remote.outside import Backends
 from target.storage.health import Health, HealthSettings
 from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Durability
@@ -84,6 +87,7 @@ class TargetNode:
         self._scope = TaskScope()
         self._client = NodeClient()
         self._sources = Sources(load_backends(config.backends_file))
+        self._asking = Asking(self._sources)
         identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
         self._epochs = EpochGate(config.data_dir / "epoch.json")
         durability = Durability(config.durability)
@@ -150,7 +154,9 @@ class TargetNode:
         )
         self._tally = Tally()
         neighbours = self._build_rebalance(config)
-        self._objects = ObjectsApi(self._store, self._name, neighbours)
+        fetching = Fetching(self._lanes, self._scheduler)
+        backends = Backends(self._membership, self._asking, fetching)
+        self._objects = ObjectsApi(self._store, self._name, neighbours, backends)
         self._node_api = NodeApi(config.id, self._membership, self._store, self._disks)
         self._metrics = self._build_metrics(config, resilver)
         self.application = web.guarded(self._dispatch, self._name)
@@ -271,6 +277,7 @@ class TargetNode:
         await self._membership.leave()
         await asyncio.to_thread(self._store.stop)
         await asyncio.to_thread(self._journal.stop)
+        self._asking.close()
         await asyncio.to_thread(self._sources.close)
         await self._client.close()
 

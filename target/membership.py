@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from common.backends.sources import is_outside
 from common.clock import boottime
 from common.clustermap import ClusterMap, Node
 from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
@@ -72,6 +73,9 @@ class Membership:
         self._silences = 0
         self._reported = asyncio.Event()
         self._refreshing = asyncio.Lock()
+        self._buckets_version = 0
+        self._bucket_ids: Mapping[Bucket, int] = {}
+        self._backends: Mapping[Bucket, Bucket] = {}
         self.cluster_map = ClusterMap()
         self.changed = asyncio.Event()
         """Set with every new cluster map; who waits for it clears it."""
@@ -215,10 +219,22 @@ class Membership:
         A bucket whose id is above the table's `last_id` is newer than the table, or belongs to another store: kept.
         """
         known = {Bucket.from_uname(uname): bucket_id for uname, bucket_id in table["buckets"].items()}
+        if table["version"] >= self._buckets_version:
+            self._buckets_version, self._bucket_ids = table["version"], known
+            backends = table.get("backends", {}).items()  # a proxy of an earlier version tells none
+            self._backends = {Bucket.from_uname(uname): Bucket.from_uname(backend) for uname, backend in backends}
         self._store.note_buckets(known, table["last_id"])
         if not self._swept:
             self._swept = True
             await asyncio.to_thread(self._store.retain_buckets, known, table["last_id"])
+
+    def backend_of(self, bucket: Bucket) -> Bucket | None:
+        """Where a bucket's objects come from, None if they are only in this cluster, as far as this target knows."""
+        return bucket if is_outside(bucket) else self._backends.get(bucket)
+
+    def bucket_id(self, bucket: Bucket) -> int | None:
+        """The bucket's incarnation, None if there is none, as far as this target knows."""
+        return self._bucket_ids.get(bucket)
 
     async def call_target(self, target_id: str, path: str, body: object) -> Any:
         """Ask another target something; raises PeerError."""

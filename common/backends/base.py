@@ -33,6 +33,13 @@ class SourceObject(NamedTuple):
     digests: Mapping[str, str] = {}
 
 
+def custom_of(found: SourceObject, provider: str) -> dict[str, str]:
+    """What the dialect tells of an object besides its properties (wire.md §3.5)."""
+    told = {"source": provider, "ETag": found.etag.strip('"'), "version": found.version}
+    told |= {algorithm: found.digests[algorithm] for algorithm in ("crc32c", "md5") if algorithm in found.digests}
+    return {key: value for key, value in told.items() if value}
+
+
 class ObjectPage(NamedTuple):
     """Some objects, and the token to go on with; without one it was the last page. A page may be empty."""
 

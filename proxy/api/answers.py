@@ -18,7 +18,6 @@ from common.web import answer_error, query_of, read_body
 
 MAX_SMALL_BODY_BYTES = 1024 * 1024
 JSON = "application/json; charset=utf-8"
-_TRUE = frozenset({"true", "1", "t", "y", "yes", "on"})
 _METHODS: Mapping[str, tuple[str, ...]] = {
     "download": ("DELETE", "GET", "POST"),
     "buckets": ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
@@ -61,11 +60,6 @@ async def body_of(request: Request, limit_bytes: int = MAX_SMALL_BODY_BYTES) -> 
 def query_parameters(request: Request) -> dict[str, str]:
     """The query string; the last value of a name wins."""
     return query_of(request.scope)
-
-
-def is_true(text: str) -> bool:
-    """A boolean query parameter: everything that is not one of the spellings of true is false."""
-    return text.lower() in _TRUE
 
 
 def bucket_of(name: str, query: Mapping[str, str]) -> Bucket:

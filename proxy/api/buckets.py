@@ -16,7 +16,8 @@ from common.backends.sources import is_outside
 from common.buckets import BucketRecord
 from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
-from proxy.api.answers import JSON, body_of, bucket_of, is_true, json_response, query_parameters, raw_response
+from common.web import is_true
+from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
 from proxy.api.pages import json_page, msgpack_page, parse_list_message
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string

@@ -16,8 +16,8 @@ from fastapi import APIRouter, Request, Response
 from common import clock
 from common.clustermap import TARGET
 from common.errors import InvalidRequest, JobNotFound, NodeNotFound, Unavailable
-from common.web import RETRY_AFTER_SECONDS
-from proxy.api.answers import body_of, is_true, json_response, query_parameters, raw_response
+from common.web import RETRY_AFTER_SECONDS, is_true
+from proxy.api.answers import body_of, json_response, query_parameters, raw_response
 from proxy.api.clusterconfig import cluster_config
 from proxy.buckets import Buckets
 from proxy.downloads.requests import StatusQuery

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from common.errors import InvalidRequest
-from proxy.api.answers import body_of, is_true, json_response, query_parameters
+from common.web import is_true
+from proxy.api.answers import body_of, json_response, query_parameters
 from proxy.downloads import idempotency
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.reports import Reports

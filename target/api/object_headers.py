@@ -6,10 +6,11 @@ Sources: wire.md §0.7, §3.2, §3.3. Sending it is left to `objects`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
+from common.backends.base import SourceObject, custom_of
 from common.errors import InvalidRequest, RangeNotSatisfiable
 from common.names import Bucket
 from common.web import Header
@@ -96,8 +97,11 @@ def last_modified(metadata: ObjectMetadata) -> bytes:
     """The origin's modification time, else when the object was stored."""
     if metadata.last_modified:
         return _value(metadata.last_modified)
-    stored = datetime.fromtimestamp(metadata.stored_ns // 1_000_000_000, UTC)
-    return format_datetime(stored, usegmt=True).encode()
+    return _http_date(metadata.stored_ns)
+
+
+def _http_date(unix_ns: int) -> bytes:
+    return format_datetime(datetime.fromtimestamp(unix_ns // 1_000_000_000, UTC), usegmt=True).encode()
 
 
 def is_unchanged(metadata: ObjectMetadata, if_none_match: bytes, if_modified_since: bytes) -> bool:
@@ -152,6 +156,62 @@ def head_v2(metadata: ObjectMetadata, properties: list[str], location: str, moun
         if name in known:
             headers += known[name]()
     return headers
+
+
+def outside_v1(found: SourceObject, backend: Bucket, bucket: Bucket) -> list[Header]:
+    """As `head_v1`, of an object that is not here."""
+    return [
+        *outside_v2(found, backend, list(_OUTSIDE)),
+        (b"ais-bucket-name", bucket.name.encode()),
+        (b"ais-bucket-provider", bucket.provider.encode()),
+        (b"ais-name", _value(found.name)),
+    ]
+
+
+def outside_v2(found: SourceObject, backend: Bucket, properties: list[str]) -> list[Header]:
+    """As `head_v2`, of an object that is not here: what its service tells of it."""
+    headers: list[Header] = [(b"ais-present", b"false")]
+    if found.size_bytes is not None:
+        headers.append((b"content-length", b"%d" % found.size_bytes))
+    for name in properties:
+        headers += _OUTSIDE[name](found, backend) if name in _OUTSIDE else ()
+    return headers
+
+
+def _outside_checksum(found: SourceObject, _: Bucket) -> list[Header]:
+    algorithm = next((one for one in _CHECKSUM_TYPES if one in found.digests), "")
+    if not algorithm:
+        return []
+    value = found.digests[algorithm].encode()
+    return [(b"ais-checksum-type", algorithm.encode()), (b"ais-checksum-value", value)]
+
+
+def _outside_custom(found: SourceObject, backend: Bucket) -> list[Header]:
+    told = custom_of(found, backend.provider).items()
+    return [(b"ais-custom-md", _value(f"{key}={value}")) for key, value in told if "," not in value]
+
+
+def _outside_etag(found: SourceObject, _: Bucket) -> list[Header]:
+    return [(b"etag", _value(found.etag))] if found.etag else []
+
+
+def _outside_modified(found: SourceObject, _: Bucket) -> list[Header]:
+    return [(b"last-modified", _http_date(found.modified_ns))] if found.modified_ns else []
+
+
+def _outside_version(found: SourceObject, _: Bucket) -> list[Header]:
+    return [(b"ais-version", _value(found.version))] if found.version else []
+
+
+_CHECKSUM_TYPES = ("md5", "crc32c", "sha256", "sha512")
+"""Those of a service that the dialect knows, the most usual first."""
+_OUTSIDE: Mapping[str, Callable[[SourceObject, Bucket], list[Header]]] = {
+    "checksum": _outside_checksum,
+    "version": _outside_version,
+    "custom": _outside_custom,
+    "last-modified": _outside_modified,
+    "etag": _outside_etag,
+}
 
 
 def check_properties(text: str) -> list[str]:

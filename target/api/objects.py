@@ -13,9 +13,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from typing import TypeVar
-from urllib.parse import unquote_plus
 
 from common import web
 from common.errors import (
@@ -27,17 +26,18 @@ from common.errors import (
     Unavailable,
     Unsupported,
 )
-from common.names import Bucket, decode_component, validate_object_name
+from common.names import Bucket, printable
 from target.api import object_headers
+from target.api.object_requests import action_of, bucket_id_of, parse_path, parse_plain, parse_query, plan
 from target.api.uploads import Uploads
 from target.rebalance.neighbours import LOCAL_ONLY, Neighbours
+from target.remote.outside import Backends, Outside
 from target.storage.mountpath import Mountpath
 from target.storage.reader import OpenObject
 from target.storage.store import Store
 
 Body = bytes | bytearray
 T = TypeVar("T")
-PREFIX = b"/v1/objects/"
 _CACHED_CHUNK_BYTES = 256 * 1024
 """Measured for large objects in the page cache: 0.36 CPU seconds per GiB; 64 KiB take 0.46, 2 MiB 0.43."""
 _DISK_CHUNK_BYTES = 1 << 20
@@ -45,9 +45,12 @@ _DISK_CHUNK_BYTES = 1 << 20
 _WATCH_BYTES = 8 << 20
 """Sending more than this is watched, to end it when the client goes away."""
 _THREADS = 16
-_PLAIN_QUERY = frozenset({"pid", "utm", "bid", "provider", "namespace"})
-"""All that a query of the short way may have."""
 _OK = b"HTTP/1.1 200 OK"
+_PRESENT_ONLY = frozenset({"2", "3", "4"})
+_PRESENT_WITHOUT_PROPERTIES = "3"
+"""Values of the query parameter `presence`."""
+EVICT = "evict-listrange"
+_MAX_ACTION_BYTES = 64 * 1024
 _NOT_OFFERED = ("append_type", "archmode", "archpath", "archregx", "etl_name", "object_to", "partNumber", "uploadId")
 
 
@@ -60,11 +63,14 @@ class NothingToDelete(ObjectNotFound):
 class ObjectsApi:
     """The ASGI application for objects; `node` is this target as errors name it, `t[id]`."""
 
-    def __init__(self, store: Store, node: str, neighbours: Neighbours | None = None) -> None:
-        """Without neighbours every object is this target's."""
+    def __init__(
+        self, store: Store, node: str, neighbours: Neighbours | None = None, backends: Backends | None = None
+    ) -> None:
+        """Without neighbours every object is this target's, without backends every object is here or nowhere."""
         self._store = store
         self._node = node
         self._neighbours = neighbours
+        self._backends = backends
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
         self._uploads = Uploads(store, self._threads)
 
@@ -81,9 +87,9 @@ class ObjectsApi:
             if "pid" not in query and "utm" not in query:
                 raise InvalidRequest(f"{self._node}: {method}(obj) is expected to be redirected")
             if method == "PUT":
-                await self._put(scope, receive, send, bucket, name, _bucket_id(query))
+                await self._put(scope, receive, send, bucket, name, bucket_id_of(query))
             else:
-                await self._delete(send, bucket, name, _bucket_id(query))
+                await self._delete(receive, send, bucket, name, bucket_id_of(query))
         else:
             raise MethodNotAllowed("DELETE", "GET", "HEAD", "PUT")
 
@@ -93,7 +99,7 @@ class ObjectsApi:
         None for everything else, errors too: those are for the ASGI application to answer.
         """
         try:
-            plain = _parse_plain(target)
+            plain = parse_plain(target)
             if plain is None:
                 return None
             if self._neighbours is not None and not self._neighbours.may_answer_first(*plain[:2]):
@@ -121,32 +127,44 @@ class ObjectsApi:
         name: str,
         query: dict[str, str],
     ) -> None:
-        """Answer with what lies here, or as another target answers that has the object."""
+        """Answer with what lies here, as another target answers that has the object, or as its backend does."""
         others = None if LOCAL_ONLY in query else self._neighbours
+        is_head, bucket_id = scope["method"] == "HEAD", bucket_id_of(query)
         properties = object_headers.check_properties(query.get("props", ""))
+        is_local = LOCAL_ONLY in query or query.get("presence") in _PRESENT_ONLY
+        outside = None if is_local else self._outside(bucket)
+        wants_latest = web.is_true(query.get("latest-ver", ""))
+        if outside is not None and wants_latest and not is_head:
+            await self._fetch(outside, bucket, name, bucket_id)
         if others is not None and not others.may_answer_first(bucket, name):
             with contextlib.suppress(Unavailable):
                 if await others.relay(scope, receive, send, bucket, name):
                     return
         try:
-            found, mountpath = await self._open(bucket, name, _bucket_id(query))
+            found, mountpath = await self._open(bucket, name, bucket_id)
         except ObjectNotFound:
-            if others is None:
-                raise
-            if await others.relay(scope, receive, send, bucket, name):
+            if others is not None and await others.relay(scope, receive, send, bucket, name):
                 return
-            found, mountpath = await self._open(bucket, name, _bucket_id(query))  # it may have come meanwhile
-        if scope["method"] == "GET":
+            if outside is not None and is_head:
+                await self._head_outside(send, outside, bucket, name, properties)
+                return
+            found, mountpath = await self._open_or_fetch(outside, bucket, name, bucket_id)
+        if not is_head:
             await self._get(scope, receive, send, found, mountpath)
+            return
+        found.close()
+        if outside is not None and wants_latest:
+            await outside.check_latest(bucket, name, found.metadata)
+        if query.get("presence") == _PRESENT_WITHOUT_PROPERTIES:
+            await web.answer(send, 200)
         else:
-            found.close()
             await self._head(send, bucket, name, found, mountpath, properties)
 
     async def _get(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, found: OpenObject, mountpath: Mountpath
     ) -> None:
         try:
-            status, headers, start, end = _plan(scope, found)
+            status, headers, start, end = plan(scope, found)
             first = await self._read(found, start, end) if start < end else b""
             await send({"type": "http.response.start", "status": status, "headers": headers})
             if end - start <= _WATCH_BYTES:
@@ -191,9 +209,23 @@ class ObjectsApi:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body"})
 
+    async def _head_outside(
+        self, send: web.Send, outside: Outside, bucket: Bucket, name: str, properties: list[str]
+    ) -> None:
+        found = await outside.look(bucket, name)
+        if properties:
+            headers = object_headers.outside_v2(found, outside.backend, properties)
+        else:
+            headers = object_headers.outside_v1(found, outside.backend, bucket)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
     async def _put(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
     ) -> None:
+        outside = self._outside(bucket)
+        if outside is not None:
+            raise Unsupported(f"{bucket.cname}/{printable(name)}: nothing is written to {outside.backend.cname}")
         if self._neighbours is not None:
             await self._neighbours.check_owned(bucket, name)
         if bucket_id is None:
@@ -205,7 +237,10 @@ class ObjectsApi:
             await self._neighbours.stored(bucket, name)
         await web.answer(send, 200, b"", object_headers.attributes(metadata))
 
-    async def _delete(self, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None) -> None:
+    async def _delete(
+        self, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
+    ) -> None:
+        self._check_delete(bucket, name, action_of(await web.read_body(receive, _MAX_ACTION_BYTES)))
         try:
             if self._neighbours is not None:
                 await self._neighbours.delete(bucket, name, bucket_id)
@@ -214,6 +249,40 @@ class ObjectsApi:
         except ObjectNotFound as error:
             raise NothingToDelete(error.message) from None
         await web.answer(send, 200)
+
+    def _check_delete(self, bucket: Bucket, name: str, action: str) -> None:
+        """What is outside can only be evicted, what is only here only be deleted."""
+        outside = self._outside(bucket)
+        if outside is None and action == EVICT:
+            raise InvalidRequest(f"cannot evict {bucket.cname}/{printable(name)}: it is only here")
+        if outside is not None and action != EVICT:
+            raise Unsupported(
+                f"{bucket.cname}/{printable(name)}: nothing is deleted at {outside.backend.cname} "
+                f'(what is here of it can be evicted: the action "{EVICT}" in the body)'
+            )
+
+    def _outside(self, bucket: Bucket) -> Outside | None:
+        return self._backends.of(bucket) if self._backends is not None else None
+
+    async def _fetch(self, outside: Outside, bucket: Bucket, name: str, bucket_id: int | None) -> None:
+        """Have the latest version of an object here, if it is this target's."""
+        if self._neighbours is not None:
+            await self._neighbours.check_owned(bucket, name)
+        await outside.fetch(bucket, name, bucket_id)
+        if self._neighbours is not None:
+            await self._neighbours.stored(bucket, name)
+
+    async def _open_or_fetch(
+        self, outside: Outside | None, bucket: Bucket, name: str, bucket_id: int | None
+    ) -> tuple[OpenObject, Mountpath]:
+        """Open an object that was not here; it may have come meanwhile."""
+        try:
+            return await self._open(bucket, name, bucket_id)
+        except ObjectNotFound:
+            if outside is None:
+                raise
+        await self._fetch(outside, bucket, name, bucket_id)
+        return await self._open(bucket, name, bucket_id)
 
     async def _open(self, bucket: Bucket, name: str, bucket_id: int | None) -> tuple[OpenObject, Mountpath]:
         try:
@@ -229,74 +298,3 @@ class ObjectsApi:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def parse_path(raw_path: bytes, provider: str, namespace: str) -> tuple[Bucket, str]:
-    """Bucket and object name of a request path as it came; the name is decoded once and keeps empty components."""
-    raw_bucket, _, raw_name = raw_path.removeprefix(PREFIX).partition(b"/")
-    if not raw_name:
-        path = decode_component(raw_path).strip("/")
-        raise InvalidRequest(f"URL '{path}' is too short: expected 4 items, got {path.count('/') + 1}")
-    name = validate_object_name(decode_component(raw_name))
-    return _parse_bucket(decode_component(raw_bucket), provider, namespace), name
-
-
-@lru_cache(maxsize=1024)
-def _parse_bucket(name: str, provider: str, namespace: str) -> Bucket:
-    return Bucket.parse_namespace(name, provider, namespace)
-
-
-@lru_cache(maxsize=4096)
-def _parse_plain(target: bytes) -> tuple[Bucket, str, int | None] | None:
-    """Bucket, name and bucket id of a request that asks for nothing special, None for any other; may raise HaulError.
-
-    Cached, because readers come back to the same objects, and this is a quarter of the work of answering.
-    """
-    raw_path, _, raw_query = target.partition(b"?")
-    if not raw_path.startswith(PREFIX) or b"#" in target or not target.isascii():
-        return None
-    query = parse_query(raw_query)
-    if not _PLAIN_QUERY.issuperset(query):
-        return None
-    bucket, name = parse_path(raw_path, query.get("provider", ""), query.get("namespace", ""))
-    return bucket, name, _bucket_id(query)
-
-
-def parse_query(raw: bytes) -> dict[str, str]:
-    """The query's parameters; most requests have three that need no decoding."""
-    query = {}
-    for part in raw.decode("latin-1").split("&") if raw else ():
-        key, _, value = part.partition("=")
-        query[key] = unquote_plus(value) if "%" in value or "+" in value else value
-    return query
-
-
-def _bucket_id(query: dict[str, str]) -> int | None:
-    text = query.get("bid", "")
-    if not text:
-        return None
-    if not text.isdecimal() or len(text) > 19:
-        raise InvalidRequest("query parameter 'bid' is no number")
-    return int(text)
-
-
-def _plan(scope: web.Scope, found: OpenObject) -> tuple[int, list[web.Header], int, int]:
-    """Status, headers and the bytes to send (start, end) for a GET of this object; raises RangeNotSatisfiable."""
-    asked_range = if_range = if_none_match = if_modified_since = b""
-    for name, value in scope["headers"]:
-        if name == b"range":
-            asked_range = value
-        elif name == b"if-range":
-            if_range = value
-        elif name == b"if-none-match":
-            if_none_match = value
-        elif name == b"if-modified-since":
-            if_modified_since = value
-    metadata = found.metadata
-    if (if_none_match or if_modified_since) and object_headers.is_unchanged(metadata, if_none_match, if_modified_since):
-        return 304, object_headers.validated(metadata), 0, 0
-    if asked_range and if_range in (b"", object_headers.etag(metadata)):
-        part = object_headers.parse_range(asked_range.decode("latin-1"), found.size)
-        if part is not None:
-            return 206, object_headers.partial(metadata, *part), *part
-    return 200, object_headers.whole(metadata), 0, found.size

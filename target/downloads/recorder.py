@@ -57,10 +57,12 @@ class Recorder:
 
     def record(self, results: Sequence[Result]) -> None:
         """Make results durable, then count them; any thread."""
-        self._journal.submit(
-            lambda connection: records.add_results(connection, results),
-            lambda _, error: self._recorded(results, error),
-        )
+        kept = [result for result in results if not _settled(result)]
+        if kept:
+            self._journal.submit(
+                lambda connection: records.add_results(connection, kept),
+                lambda _, error: self._recorded(kept, error),
+            )
 
     def end_if_complete(self, share: Share) -> None:
         """End a running share whose tasks have all ended; any thread, any number of times."""
@@ -99,3 +101,12 @@ class Recorder:
         self._journal.submit(
             lambda connection: records.set_state(connection, share, State.FINISHED, finished_ns), ended, forgets=True
         )
+
+
+def _settled(result: Result) -> bool:
+    """Whether somebody else than the journal has been told of it."""
+    settle = result.task.share.settle
+    if settle is None:
+        return False
+    settle(result)
+    return True

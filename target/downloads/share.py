@@ -7,11 +7,13 @@ has become durable, the feeder moves the cursor and counts what it schedules.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 
 from common.shares import DEFAULT_PRIORITY, JobSpec
 from target.carriers.messages import Terms
 from target.downloads.leases import Lease
+from target.downloads.task import Result
 from target.transfer.budget import Budget
 
 
@@ -67,6 +69,8 @@ class Share:
         self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
         self.budget: Budget | Lease | None = None
         self.fed_at = 0.0
+        self.settle: Callable[[Result], object] | None = None
+        """Is told of each task's end, in place of the journal, which does not know this share; any thread."""
         self.changing = asyncio.Lock()
         self._change = 0
         self.weight = 2.0 ** (spec.priority - DEFAULT_PRIORITY)
