@@ -31,6 +31,7 @@ from common.metastore.etcd.login import Credentials
 from common.metastore.etcd.store import EtcdStore
 from common.metrics import Exposition
 from common.nodeclient import NodeClient
+from common.vault import Vault
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
 from proxy.api import downloads as download_api
@@ -103,8 +104,9 @@ class ProxyNode:
         claims = Claims(self._jobs, config.decision_grace_seconds)
         self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
         self._listing = Listing(self._membership, peers)
+        vault = Vault(config.secret_key_file)
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
-        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, vault, self._scope)
         self._downloads = Downloads(
             *(self._jobs, self._buckets, self._membership, peers, self._scope),
             control,

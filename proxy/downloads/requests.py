@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.backends.settings import CREDENTIALS
 from common.backends.sources import is_outside, source_link
 from common.errors import InvalidRequest, JobNotFound, RequestError, Unsupported
 from common.links import check_header, complete_link
@@ -36,7 +37,10 @@ BackendOf = Callable[[Bucket], Bucket | None]
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """A valid job: everything that can be checked without the network has been. `headers` are secrets."""
+    """A valid job: everything that can be checked without the network has been.
+
+    `headers` and `credentials` are secrets; once they are to be kept, both are `sealed` instead.
+    """
 
     kind: str
     bucket: Bucket
@@ -46,6 +50,8 @@ class DownloadRequest:
     connections: int = 0
     bytes_per_hour: int = 0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sealed: bytes = field(default=b"", repr=False)
     priority: int = DEFAULT_PRIORITY
     dry_run: bool = False
 
@@ -205,8 +211,26 @@ def _parse_job(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -
         _check_prefetch(tasks, bucket)
     described = description or generated
     return DownloadRequest(
-        kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority, dry_run
+        *(kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers),
+        credentials=_credentials(fields),
+        priority=priority,
+        dry_run=dry_run,
     )
+
+
+def _credentials(fields: dict[str, Any]) -> Mapping[str, str]:
+    """What a job carries to be let in at its source; a value is never repeated in an error."""
+    given = fields.get("credentials") or {}
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise InvalidRequest("'credentials' must map names to strings")
+    if sum(len(name) + len(value) for name, value in given.items()) > MAX_HEADER_BYTES:
+        raise InvalidRequest(f"'credentials' are longer than {MAX_HEADER_BYTES} bytes")
+    known = frozenset().union(*CREDENTIALS.values())
+    if unknown := given.keys() - known:
+        raise InvalidRequest(
+            f"'credentials' has an unknown field '{printable(min(unknown), 40)}' (known are {', '.join(sorted(known))})"
+        )
+    return given
 
 
 def _timeout(fields: dict[str, Any]) -> float:
