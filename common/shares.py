@@ -65,7 +65,8 @@ class JobSpec:
     know whose task was whose. `connections` is per target and `bytes_per_hour` per cluster, 0 for unlimited; the latter
     is divided by `share_count`, the number of targets that have a part of the job. `total` counts the objects of the
     whole job. `template` is empty unless the target itself expands a range and keeps its own names; `is_cut` when it
-    has lost what its links need to be fetched. `headers` are secrets.
+    has lost what its links need to be fetched. `headers` are secrets, `source` (what was listed, with its version) is
+    shown.
     """
 
     id: str
@@ -87,6 +88,7 @@ class JobSpec:
     assignment: str = ""
     lost: tuple[str, ...] = ()
     earlier: tuple[Planned, ...] = ()
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property

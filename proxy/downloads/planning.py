@@ -89,6 +89,7 @@ def plan(job_id: str, request: DownloadRequest, bucket_id: int, cluster_map: Clu
         template=tasks.template.text if isinstance(tasks, RangeTasks) else "",
         subdir=tasks.subdir if isinstance(tasks, RangeTasks) else "",
         priority=request.priority,
+        source=request.source,
     )
     return Plan(spec, shares)
 

@@ -93,7 +93,7 @@ class JobRecord:
     """One job as all proxies know it; `gone` marks a tombstone.
 
     `notes` are (unix nanoseconds, text) of what became of it as a whole, the oldest first; `refused` tokens are of
-    assignments that some target has been told to drop.
+    assignments that some target has been told to drop. `source`: what was listed, with its version, where it is told.
     """
 
     id: str
@@ -113,6 +113,7 @@ class JobRecord:
     is_range: bool = False
     notes: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property
@@ -274,6 +275,7 @@ def new_record(spec: JobSpec, assignment: Assignment, now_ns: int) -> JobRecord:
         summary=summary,
         priority=spec.priority,
         is_range=bool(spec.template),
+        source=spec.source,
     )
 
 

@@ -13,7 +13,6 @@ import contextlib
 import json
 import secrets
 import string
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -43,7 +42,7 @@ from proxy.downloads.planning import Plan, assignment_of, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
 from proxy.downloads.repositories import parse_repository
 from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
-from proxy.downloads.tasks import Entry
+from proxy.downloads.tasks import Listed
 from proxy.jsonbody import lower_keys
 from proxy.membership import Membership
 from proxy.peers import Peers
@@ -97,9 +96,9 @@ class Downloads:
         """
         if key is not None and (started := await self._jobs.started_as(key)):
             return {"id": started}
-        entries = await self._listed(body)
-        is_large = entries is not None or len(body) > _THREAD_BODY_BYTES
-        request = await asyncio.to_thread(parse_request, body, entries) if is_large else parse_request(body)
+        listed = await self._listed(body)
+        is_large = listed is not None or len(body) > _THREAD_BODY_BYTES
+        request = await asyncio.to_thread(parse_request, body, listed) if is_large else parse_request(body)
         if not self._membership.online_targets():
             raise NoTargets
         if request.dry_run:
@@ -109,14 +108,14 @@ class Downloads:
                 return {"id": await self._start(request, key, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
 
-    async def _listed(self, body: bytes) -> Iterable[Entry] | None:
+    async def _listed(self, body: bytes) -> Listed | None:
         """The objects that a manifest or a repository lists, None when the job does so itself."""
         manifest = parse_manifest(body)
         if manifest is not None:
-            listed = pieces(await self._read_manifest(manifest, body))
-            return read_manifest(manifest.kind, listed, manifest.base_url)
+            text = pieces(await self._read_manifest(manifest, body))
+            return Listed(read_manifest(manifest.kind, text, manifest.base_url))
         wanted = parse_repository(body)
-        return None if wanted is None else wanted.entries(await self._hub.list(wanted.repository))
+        return None if wanted is None else wanted.listed(await self._hub.list(wanted.repository))
 
     async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
         """The manifest's bytes; one on the web is fetched by a job of its own, which is forgotten afterwards."""
