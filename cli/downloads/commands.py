@@ -5,6 +5,7 @@ What is posted is decided by `cli.downloads.requests`; watching is left to `cli.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -87,7 +88,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             metavar="TOKEN",
             envvar="HF_TOKEN",
             show_envvar=True,
-            help="Token for gated and private repositories.",
+            help="Token for gated and private repositories; also for links to https://huggingface.co, and only for them.",
         ),
     ] = "",
     include: Annotated[
@@ -166,7 +167,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         body = requests.build_listed(source, uris.parse(destination), manifest_format, options)
     else:
         objects = objectlist.read(object_list) if object_list else None
-        body = requests.build(source, uris.parse(destination), objects, options)
+        body = _with_token(requests.build(source, uris.parse(destination), objects, options), hf_auth)
     if dry_run:
         body |= {"dry_run": True}
     watching = Watching(
@@ -187,6 +188,16 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             reports.show_dry_run(answer, units, as_json=as_json)
         else:
             _started(client, str(answer["id"]), watching, waits=wait or progress or bool(timeout))
+
+
+def _with_token(body: dict[str, Any], token: str) -> dict[str, Any]:
+    """Links to HuggingFace are asked for with its token, if there is one."""
+    if not token:
+        return body
+    body, is_mixed = requests.with_token(body, token, os.environ.get("HF_ENDPOINT", ""))
+    if is_mixed:
+        output.note("Not all links lead to HuggingFace: its token is not sent with any of them.")
+    return body
 
 
 def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) -> None:

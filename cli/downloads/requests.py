@@ -14,12 +14,13 @@ from urllib.parse import quote
 from cli.errors import UsageError
 from cli.uris import Location
 from common.errors import RequestError
-from common.links import check_header
+from common.links import check_header, origin_of
 from common.names import basename_of_link, normalize_object_name, printable
 from common.units import parse_duration, parse_size
 
 _URL_CHARACTERS = "%/?:@!$&'()*+,;=~#"
 """Lists have names as people write them; what no URL may have in it is percent-encoded, what is encoded stays."""
+_HUB = "https://huggingface.co"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 NOT_YET = {
     "s3": ("an S3 bucket", "https://BUCKET.s3.amazonaws.com/NAME"),
@@ -108,6 +109,28 @@ def build_repository(destination: Location, wanted: RepositoryOptions, options: 
     if wanted.file and destination.name and not destination.name.endswith("/"):
         return body | {"object_name": destination.name}
     return body | _subdirectory(destination.name)
+
+
+def with_token(body: dict[str, Any], token: str, endpoint: str) -> tuple[dict[str, Any], bool]:
+    """The body with the Hub's token, if all of its links lead to the Hub, and whether some do and others do not.
+
+    The Hub is huggingface.co, by https, and what `endpoint` names besides. An `Authorization` that is typed stays.
+    """
+    hubs = {origin_of(hub) for hub in (_HUB, endpoint) if hub}
+    at_hub = [origin_of(link) in hubs for link in _links(body)]
+    headers = body.get("headers", {})
+    if not at_hub or not all(at_hub):
+        return body, any(at_hub)
+    if not any(name.lower() == "authorization" for name in headers):
+        body = body | {"headers": headers | _headers([f"Authorization: Bearer {token}"])}
+    return body, False
+
+
+def _links(body: Mapping[str, Any]) -> list[str]:
+    """All links that a body has itself; a template counts as one."""
+    objects = body.get("objects", ())
+    listed = objects.values() if isinstance(objects, Mapping) else objects
+    return [*listed, *(body[key] for key in ("link", "template") if key in body)]
 
 
 def scheme_of(link: str) -> str:
