@@ -88,7 +88,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             metavar="TOKEN",
             envvar="HF_TOKEN",
             show_envvar=True,
-            help="Token for gated and private repositories; also for links to https://huggingface.co, and only for them.",
+            help="Token for gated and private repositories; for links to huggingface.co, too, and for no others.",
         ),
     ] = "",
     include: Annotated[

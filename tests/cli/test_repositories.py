@@ -1,4 +1,4 @@
-"""`haul` and HuggingFace, end to end: the real command, a real cluster, and a hub that the real client takes for one."""
+"""`haul` and HuggingFace, end to end: the real command, a real cluster, a hub that the real client takes for one."""
 
 from __future__ import annotations
 
