@@ -32,4 +32,5 @@ def _of_extra(project: dict[str, Any], extra: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(*requirements(tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"]), sep="\n")
+    listed = requirements(tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"])
+    sys.stdout.writelines(f"{requirement}\n" for requirement in listed)

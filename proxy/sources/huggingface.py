@@ -34,7 +34,8 @@ _AT_ONCE = 4
 _MAX_LISTINGS = 32
 """Those that wait for a thread included."""
 _LISTING_SECONDS = 120.0
-_SPARE_SECONDS = 0.1
+_SPARE_SECONDS = 1.0
+"""The Hub tells whole seconds."""
 _PATIENCE_SECONDS = 30.0
 """A client is let wait so long for a Hub that asks for time; if it wants more, the client is told how much."""
 
