@@ -69,8 +69,8 @@ class JobSpec:
     know whose task was whose. `connections` is per target and `bytes_per_hour` per cluster, 0 for unlimited; the latter
     is divided by `share_count`, the number of targets that have a part of the job. `total` counts the objects of the
     whole job. `template` is empty unless the target itself expands a range and keeps its own names; `is_cut` when it
-    has lost what its links need to be fetched. `headers` are secrets; where the
-    job carries credentials, these are `sealed` with them.
+    has lost what its links need to be fetched. `headers` are secrets; where the job carries credentials, these are
+    `sealed` with them. `source` (what was listed, with its version) is shown.
     """
 
     id: str
@@ -93,6 +93,7 @@ class JobSpec:
     assignment: str = ""
     lost: tuple[str, ...] = ()
     earlier: tuple[Planned, ...] = ()
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property

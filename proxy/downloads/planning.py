@@ -110,6 +110,7 @@ def plan(
         template=tasks.template.text if isinstance(tasks, RangeTasks) else "",
         subdir=tasks.subdir if isinstance(tasks, RangeTasks) else "",
         priority=request.priority,
+        source=request.source,
     )
     return Plan(spec, shares)
 

@@ -94,7 +94,7 @@ class JobRecord:
     """One job as all proxies know it; `gone` marks a tombstone.
 
     `notes` are (unix nanoseconds, text) of what became of it as a whole, the oldest first; `refused` tokens are of
-    assignments that some target has been told to drop.
+    assignments that some target has been told to drop. `source`: what was listed, with its version, where it is told.
     """
 
     id: str
@@ -115,6 +115,7 @@ class JobRecord:
     notes: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     listing: SourceListing | None = None
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property
@@ -308,6 +309,7 @@ def new_record(spec: JobSpec, assignment: Assignment, now_ns: int, listing: Sour
         priority=spec.priority,
         is_range=bool(spec.template),
         listing=listing.without_secrets() if listing is not None and listing.is_complete else listing,
+        source=spec.source,
     )
 
 

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import secrets
 import string
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -44,7 +43,7 @@ from proxy.downloads.records import Figures, JobRecord, new_record
 from proxy.downloads.repositories import parse_repository
 from proxy.downloads.requests import DownloadRequest, StatusQuery, parse_manifest, parse_request
 from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing
-from proxy.downloads.tasks import Entry
+from proxy.downloads.tasks import Listed
 from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.sources.huggingface import Hub
@@ -101,9 +100,9 @@ class Downloads:
         """
         if key is not None and (started := await self._jobs.started_as(key)):
             return {"id": started}
-        entries = await self._listed(body)
-        is_large = entries is not None or len(body) > _THREAD_BODY_BYTES
-        parse = partial(parse_request, body, entries, self._backend_of)
+        listed = await self._listed(body)
+        is_large = listed is not None or len(body) > _THREAD_BODY_BYTES
+        parse = partial(parse_request, body, listed, self._backend_of)
         request = await asyncio.to_thread(parse) if is_large else parse()
         if not self._membership.online_targets():
             raise NoTargets
@@ -126,14 +125,14 @@ class Downloads:
         record = self._buckets.table.records.get(bucket.uname)
         return record.backend if record is not None else None
 
-    async def _listed(self, body: bytes) -> Iterable[Entry] | None:
+    async def _listed(self, body: bytes) -> Listed | None:
         """The objects that a manifest or a repository lists, None when the job does so itself."""
         manifest = parse_manifest(body)
         if manifest is not None:
-            listed = pieces(await self._manifests.read(manifest, body))
-            return read_manifest(manifest.kind, listed, manifest.base_url)
+            text = pieces(await self._manifests.read(manifest, body))
+            return Listed(read_manifest(manifest.kind, text, manifest.base_url))
         wanted = parse_repository(body)
-        return None if wanted is None else wanted.entries(await self._hub.list(wanted.repository))
+        return None if wanted is None else wanted.listed(await self._hub.list(wanted.repository))
 
     async def _start(self, request: DownloadRequest, key: RequestKey | None, *, in_thread: bool) -> str:
         """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""
