@@ -62,6 +62,7 @@ from proxy.peers import Peers
 from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
 from proxy.remote.buckets import RemoteBuckets
+from proxy.remote.listing import RemoteListing
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
 
@@ -175,7 +176,9 @@ class ProxyNode:
             redirect_slashes=False,
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
-        api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._remote, self._listing)))
+        outside = RemoteListing(self._asking, self._membership, Peers(self._client))
+        buckets = bucket_api.BucketRoutes(self._buckets, self._remote, self._listing, outside)
+        api.include_router(bucket_api.router(buckets))
         routes = cluster_api.ClusterRoutes(
             identity,
             self._membership,

@@ -18,11 +18,12 @@ from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
 from common.web import is_true
 from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
-from proxy.api.pages import json_page, msgpack_page, parse_list_message
+from proxy.api.pages import ListMessage, json_page, msgpack_page, parse_list_message
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string
-from proxy.listing import Listing, PageQuery
+from proxy.listing import Listing, Page, PageQuery
 from proxy.remote.buckets import RemoteBuckets
+from proxy.remote.listing import RemoteListing, RemoteQuery
 
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
@@ -65,10 +66,11 @@ def _example(action: str, value: object = None) -> dict[str, Any]:
 class BucketRoutes:
     """The handlers behind the routes."""
 
-    def __init__(self, buckets: Buckets, remote: RemoteBuckets, listing: Listing) -> None:
+    def __init__(self, buckets: Buckets, remote: RemoteBuckets, listing: Listing, outside: RemoteListing) -> None:
         self._buckets = buckets
         self._remote = remote
         self._listing = listing
+        self._outside = outside
 
     async def list_buckets(self, request: Request) -> Response:
         """All buckets, those of one provider, or the one that the body names."""
@@ -175,15 +177,34 @@ class BucketRoutes:
 
     async def _object_page(self, bucket: Bucket, value: Any, accept: str) -> Response:
         message = parse_list_message(value)
-        record = await self._remote.find(bucket)
+        record = await self._remote.find(bucket, adds=message.adds)
         uuid = message.uuid or "l" + secrets.token_urlsafe(7)
-        query = PageQuery(
-            message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive
-        )
-        page = await self._listing.page(record, query)
+        page = await self._page(record, message, uuid)
         if accept == _MSGPACK:
             return raw_response(msgpack_page(page, message, uuid), _MSGPACK)
         return raw_response(json_page(page, message, uuid), JSON)
+
+    async def _page(self, record: BucketRecord, message: ListMessage, uuid: str) -> Page:
+        """What is here, or for a bucket that has a backend what is there."""
+        if record.backend is None or message.only_here:
+            if message.only_absent:
+                raise InvalidRequest("flag 'not-cached' requires a remote bucket, and excludes 'cached'")
+            query = PageQuery(
+                message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive
+            )
+            return await self._listing.page(record, query)
+        if message.start_after:
+            raise InvalidRequest(f"{record.bucket.cname}: 'start_after' is for buckets without a backend")
+        remote = RemoteQuery(
+            prefix=message.prefix,
+            token=message.token,
+            limit=message.limit,
+            with_properties=message.needs_metadata,
+            recursive=message.is_recursive,
+            looks_here=message.looks_here,
+            only_absent=message.only_absent,
+        )
+        return await self._outside.page(record, remote)
 
 
 def router(routes: BucketRoutes) -> APIRouter:

@@ -109,6 +109,7 @@ class IntraApi:
             ("hosts", "hold"): self._hold,
             ("shares", "survey"): self._survey,
             ("objects", "list"): self._list,
+            ("objects", "look"): self._look,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
             ("mountpaths",): self._mountpaths,
@@ -226,6 +227,12 @@ class IntraApi:
         )
         told = entries if body.get("sources") else [entry[:-1] for entry in entries]
         return {"entries": told, "placement_version": placement_version}
+
+    async def _look(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        bucket, bucket_id = Bucket.from_uname(body["bucket"]), int(body["bucket_id"])
+        placement_version = self._membership.cluster_map.placement_version
+        entries = await asyncio.to_thread(self._store.look, bucket, bucket_id, body["names"])
+        return {"entries": [entry[:-1] for entry in entries], "placement_version": placement_version}
 
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(

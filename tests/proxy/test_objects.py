@@ -91,7 +91,7 @@ def test_what_can_be_wrong_before_the_name(tmp_path: Path) -> None:
             assert status == 404
             assert 'bucket \\"ais://nonesuch\\" does not exist' in text
             assert (await ask(running, "GET", "/v1/objects/demo/x?provider=zzz"))[0] == 400
-            assert (await ask(running, "GET", "/v1/objects/demo/x?provider=oci"))[0] == 400
+            assert (await ask(running, "GET", "/v1/objects/demo/x?provider=oci"))[0] == 404
             assert (await ask(running, "GET", "/v1/objects/bad%20name/x"))[0] == 400
             assert "is too short: expected 4 items, got 3" in (await ask(running, "PUT", "/v1/objects/demo"))[2]
             assert "is too short: expected 4 items, got 2" in (await ask(running, "GET", "/v1/objects/"))[2]
