@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-compose soak soak-resume soak-chaos soak-cluster soak-store bench debian clean
+.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-clouds test-compose soak soak-resume soak-chaos soak-cluster soak-store bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,11 +61,15 @@ format: dev ## bring all files into their form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: dev test-packages ## all tests that need no container engine; ARGS="-k name" chooses
+test: dev test-packages ## all tests that need neither npm nor a container engine; ARGS="-k name" chooses
 	$(BIN)/pytest $(ARGS)
 
 test-packages:
 	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
+
+test-clouds: dev ## the tests on emulators of clouds, which npm installs into .azurite once
+	@command -v npm >/dev/null || { echo "the emulator of Azure needs npm; on Debian:  apt install nodejs npm" >&2; exit 1; }
+	$(BIN)/pytest tests/clouds $(ARGS)
 
 test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
@@ -96,5 +100,5 @@ debian: ## install the Debian packages that tests and benchmarks use, if any is 
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
 
 clean: demo-down ## remove everything that can be made again, but for .venv
-	rm -rf .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .azurite .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

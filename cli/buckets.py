@@ -15,10 +15,11 @@ from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
 from cli.uris import Location
-from common.names import Bucket
 
 _PAGE_ENTRIES = 10_000
 _SIZE_CELLS = 10
+_CACHED = 64
+"""The flag of an entry whose object is in the cluster."""
 BucketArguments = Annotated[list[str], typer.Argument(metavar="ais://BUCKET", show_default=False, help="Buckets.")]
 
 
@@ -72,7 +73,10 @@ def list_(
     location: Annotated[
         str,
         typer.Argument(
-            metavar="ais://BUCKET/PREFIX", show_default=False, help="List its objects; all buckets without it."
+            metavar="ais://BUCKET/PREFIX",
+            show_default=False,
+            help="List its objects; all buckets without it. Of a bucket elsewhere (s3://, gs://, az://, "
+            "ais://@CLUSTER/) what is there, and whether it is in the cluster, too.",
         ),
     ] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="With version, checksum and place.")] = False,
@@ -90,28 +94,23 @@ def list_(
             _list_buckets(client, as_json=as_json)
             return
         props = "name,size,version,checksum,location" if long or as_json else "name,size"
+        props += ",cached" if where.is_outside else ""
         entries = _entries(client, where, props=props, limit=limit)
         if as_json:
-            _entries_as_json(entries)
+            _entries_as_json(entries, where)
         else:
             _entries_as_text(entries, where, units, long=long)
 
 
 def _list_buckets(client: Client, *, as_json: bool) -> None:
     answer = client.call("GET", "/v1/buckets", body={"action": "list"}) or []
-    buckets = [Bucket.parse_namespace(b["name"], b.get("provider", ""), _namespace(b)) for b in answer]
+    buckets = [uris.from_wire(fields) for fields in answer]
     if as_json:
         output.show_json([{"uri": bucket.cname, **bucket.to_wire()} for bucket in buckets])
     elif buckets:
         output.lines(bucket.cname for bucket in buckets)
     else:
         output.note("No buckets. Create one:  haul create ais://NAME")
-
-
-def _namespace(fields: dict[str, Any]) -> str:
-    namespace = fields.get("namespace") or {}
-    uuid, name = namespace.get("uuid", ""), namespace.get("name", "")
-    return f"@{uuid}#{name}" if uuid or name else ""
 
 
 def _entries(client: Client, where: Location, *, props: str, limit: int) -> Iterator[dict[str, Any]]:
@@ -131,7 +130,7 @@ def _entries(client: Client, where: Location, *, props: str, limit: int) -> Iter
         message |= {"uuid": page.get("uuid", ""), "continuation_token": token}
 
 
-def _entries_as_json(entries: Iterator[dict[str, Any]]) -> None:
+def _entries_as_json(entries: Iterator[dict[str, Any]], where: Location) -> None:
     """One array, written as it arrives: a bucket may hold more than fits into memory."""
     separator = "[\n  "
     for entry in entries:
@@ -142,25 +141,31 @@ def _entries_as_json(entries: Iterator[dict[str, Any]]) -> None:
             "checksum": entry.get("checksum", ""),
             "location": entry.get("location", ""),
         }
+        if where.is_outside:
+            plain["cached"] = _is_cached(entry)
         sys.stdout.write(separator + json.dumps(plain))
         separator = ",\n  "
     sys.stdout.write("[]\n" if separator.startswith("[") else "\n]\n")
+
+
+def _is_cached(entry: dict[str, Any]) -> bool:
+    return bool(int(entry.get("flags") or 0) & _CACHED)
 
 
 def _entries_as_text(entries: Iterator[dict[str, Any]], where: Location, units: Units, *, long: bool) -> None:
     number, total_bytes = 0, 0
     for entry in entries:
         if not number:
-            output.say(
-                f"{'SIZE':>{_SIZE_CELLS}}  " + ("VERSION  CHECKSUM          " if long else "") + "NAME", style="bold"
-            )
+            cached, details = "CACHED  " if where.is_outside else "", "VERSION  CHECKSUM          " if long else ""
+            output.say(f"{'SIZE':>{_SIZE_CELLS}}  {cached}{details}NAME", style="bold")
         size_bytes = int(entry.get("size") or 0)
         number += 1
         total_bytes += size_bytes
+        cached = f"{'yes' if _is_cached(entry) else 'no':6}  " if where.is_outside else ""
         details = f"{entry.get('version', ''):>7}  {entry.get('checksum', ''):16}  " if long else ""
         place = f"  ({formats.name(entry.get('location', ''))})" if long and entry.get("location") else ""
         name = formats.name(entry["name"])
-        sys.stdout.write(f"{formats.size(size_bytes, units):>{_SIZE_CELLS}}  {details}{name}{place}\n")
+        sys.stdout.write(f"{formats.size(size_bytes, units):>{_SIZE_CELLS}}  {cached}{details}{name}{place}\n")
     if number:
         output.say(f"{formats.count(number, 'object')}, {formats.size(total_bytes, units)}", style="dim")
     else:

@@ -118,9 +118,9 @@ class Client:
         except ValueError:
             raise CommandError(f"{response.url} answered with something that is not JSON; is it a cluster?") from None
 
-    def text(self, method: str, path: str, *, body: object) -> str:
+    def text(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object) -> str:
         """Send `body` as JSON; returns the answer as it is. Raises as `call` does."""
-        return self._to_a_proxy(method, path, query=None, body=body).text
+        return self._to_a_proxy(method, path, query=query, body=body).text
 
     def headers(self, path: str, *, query: Mapping[str, str] | None = None) -> httpx.Headers:
         """HEAD, redirects followed; raises ServerError, NoAnswer."""

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cli import buckets, members, objects, output, rebalance, show, storage
+from cli import bucketprops, buckets, members, objects, output, rebalance, remote, show, storage
 from cli.cluster import commands as cluster
 from cli.downloads import commands as downloads
 from cli.downloads import jobs
@@ -58,6 +58,9 @@ def build() -> typer.Typer:
     app.command("put")(objects.put)
     app.command("get")(objects.get)
     app.command("rmo")(objects.remove_objects)
+    app.command("prefetch")(remote.prefetch)
+    app.command("evict")(remote.evict)
+    app.add_typer(_bucket(), name="bucket")
     return app
 
 
@@ -101,6 +104,15 @@ def _storage() -> typer.Typer:
     for name, command in storage.COMMANDS.items():
         mountpaths.command(name)(command)
     group.add_typer(mountpaths, name="mountpath")
+    return group
+
+
+def _bucket() -> typer.Typer:
+    group = _group("What is configured for a bucket.")
+    properties = _group("Show or change properties.")
+    properties.command("show")(bucketprops.show_properties)
+    properties.command("set")(bucketprops.set_properties)
+    group.add_typer(properties, name="props")
     return group
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from cli.errors import UsageError
@@ -23,6 +25,11 @@ class Location:
     @property
     def uri(self) -> str:
         return f"{self.bucket.cname}/{self.name}" if self.name else self.bucket.cname
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the bucket is kept by somebody else, and the cluster has what it has read of it."""
+        return self.bucket.provider != "ais" or bool(self.bucket.namespace_uuid)
 
     @property
     def bucket_path(self) -> str:
@@ -61,6 +68,17 @@ def parse(text: str) -> Location:
         return Location(Bucket.parse_namespace(bucket, scheme.lower(), namespace), name)
     except RequestError as error:
         raise UsageError(f'"{printable(text)}": {error}') from None
+
+
+def from_wire(fields: Mapping[str, Any]) -> Bucket:
+    """A bucket as the API writes it."""
+    namespace = fields.get("namespace") or {}
+    return Bucket(
+        fields["name"],
+        normalize_provider(fields.get("provider", "")),
+        namespace.get("uuid", ""),
+        namespace.get("name", ""),
+    )
 
 
 def parse_bucket(text: str) -> Location:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -150,7 +151,8 @@ def error_headers(error: HaulError) -> list[Header]:
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"content-range", f"bytes */{error.size_bytes}".encode()))
     if error.status == 503 and error.retry is Retry.LATER:
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        seconds = getattr(error, "retry_after_seconds", None) or RETRY_AFTER_SECONDS
+        headers.append((b"retry-after", str(math.ceil(seconds)).encode()))
     return headers
 
 

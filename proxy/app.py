@@ -102,7 +102,7 @@ class ProxyNode:
         self._jobs = JobStore(self._store)
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
-        hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+        self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
         self._listing = Listing(self._membership, peers)
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
         self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
@@ -110,7 +110,7 @@ class ProxyNode:
             *(self._jobs, self._buckets, self._membership, peers, self._scope),
             control,
             claims,
-            SourceLists(hub, self._listers),
+            SourceLists(self._hub, self._listers),
         )
         self._remote = RemoteBuckets(self._buckets, self._asking)
         self._redirects = ObjectRedirects(self._remote, self._membership)
@@ -159,6 +159,7 @@ class ProxyNode:
         await self._client.close()
         self._listers.close()
         self._asking.close()
+        self._hub.close()
         await asyncio.to_thread(self._sources.close)
 
     async def _stay_joined(self) -> None:

@@ -10,10 +10,12 @@ A file's address (`…/resolve/…`) redirects: a large file's to another host, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import math
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -76,6 +78,10 @@ class Hub:
         self.url = ""
         self._quotas: dict[str, _Quota] = {}
         self._lies: dict[bytes, bytes] = {}
+        self._failures: list[tuple[int, list[tuple[str, str]], bytes]] = []
+        self.answers = threading.Event()
+        """Cleared, it lets requests of the API wait."""
+        self.answers.set()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.storage)
@@ -120,6 +126,10 @@ class Hub:
         """From now on, answer so many requests of a kind (`api`, `resolvers`) in each window of so many seconds."""
         self._quotas[kind] = _Quota(kind, requests, seconds)
 
+    def fail(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        """Answer the next request of the API so."""
+        self._failures.append((status, list((headers or {}).items()), body))
+
     def unlimit(self) -> int:
         """No limits any more; returns how many requests they have refused."""
         refused = sum(quota.refused for quota in self._quotas.values())
@@ -135,14 +145,15 @@ class Hub:
         self.asked[scope["method"], path] += 1
         headers = dict(scope["headers"])
         self.tokens.add(headers.get(b"authorization", b"").decode("latin-1"))
+        if path.startswith("/api/") and not self.answers.is_set():
+            await asyncio.to_thread(self.answers.wait)
+        if path.startswith("/api/") and self._failures:
+            await _send(send, *self._failures.pop(0))
+            return
         is_allowed, told = self._limited(path)
-        status, answer_headers, body = (
-            self._answer(scope, path, headers) if is_allowed else _error(429, "", "slow down")
-        )
-        answer_headers = [*answer_headers, *told]
-        await web.answer(
-            send, status, body, [(name.lower().encode(), value.encode()) for name, value in answer_headers]
-        )
+        answer = self._answer(scope, path, headers) if is_allowed else _error(429, "", "slow down")
+        status, answer_headers, body = answer
+        await _send(send, status, [*answer_headers, *told], body)
 
     def _answer(
         self, scope: web.Scope, path: str, headers: dict[bytes, bytes]
@@ -222,6 +233,10 @@ class Hub:
 def _small(data: bytes, commit: str, if_none_match: str) -> tuple[int, list[tuple[str, str]], bytes]:
     headers = [("ETag", f'"{_git_id(data)}"'), ("X-Repo-Commit", commit), ("Accept-Ranges", "bytes")]
     return (304, headers, b"") if if_none_match == f'"{_git_id(data)}"' else (200, headers, data)
+
+
+async def _send(send: web.Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    await web.answer(send, status, body, [(name.lower().encode(), value.encode()) for name, value in headers])
 
 
 def place_of(data: bytes) -> str:

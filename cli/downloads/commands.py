@@ -5,19 +5,22 @@ What is posted is decided by `cli.downloads.requests`; watching is left to `cli.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from cli import output, uris
 from cli.client import Client, find_endpoints
-from cli.downloads import api, manifest, objectlist, reports, requests, watch
-from cli.downloads.requests import Options, RepositoryOptions
+from cli.downloads import api, credentials, manifest, objectlist, reports, requests, sources, watch
+from cli.downloads.joboptions import Options, common_fields, header_fields, seconds_of
+from cli.downloads.repositories import RepositoryOptions, build_repository
+from cli.downloads.sources import InBucket, Selection
 from cli.downloads.watch import Watching
-from cli.errors import ServerError, UsageError
+from cli.errors import UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
+
+_LISTING_SECONDS = 150.0
 
 
 def download(  # noqa: PLR0913 - a command's options are its parameters
@@ -27,8 +30,11 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         typer.Argument(
             metavar="SOURCE",
             show_default=False,
-            help="A link, or a template such as http://host/obj-{000..999}.bin. With --object-list: the address that "
-            "relative links stand behind, or nothing.",
+            help="A link, or a template such as http://host/obj-{000..999}.bin; s3://, gs://, az://BUCKET[/NAME], "
+            "ais://@CLUSTER/BUCKET[/NAME], ais://HOST:PORT/BUCKET[/NAME]. A bucket without a name, with one that ends "
+            "with / or *, or with --prefix, --suffix, --sync or --recursive means all objects that begin so; any other "
+            "name one object, which the job has an error for if it is not there, or a template. With "
+            "--object-list: what relative links stand behind, or nothing.",
         ),
     ] = "",
     destination: Annotated[
@@ -36,7 +42,8 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         typer.Argument(
             metavar="DESTINATION",
             show_default=False,
-            help="ais://BUCKET, ais://BUCKET/NAME, or ais://BUCKET/DIRECTORY/. A bucket that is missing is made.",
+            help="ais://BUCKET, ais://BUCKET/NAME, or ais://BUCKET/DIRECTORY/. A bucket that is missing is made. Left "
+            "out, a bucket elsewhere is kept in the cluster under its own name.",
         ),
     ] = "",
     object_list: Annotated[
@@ -100,6 +107,37 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         str,
         typer.Option("--blob-threshold", metavar="SIZE", help="A hint, for AIStore's scripts; large files need none."),
     ] = "",
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Only objects of a bucket whose names begin so.")
+    ] = "",
+    suffix: Annotated[
+        str, typer.Option("--suffix", metavar="TEXT", help="Only objects whose names end so, such as .tar.")
+    ] = "",
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also remove what an earlier job has fetched and the bucket has no more.")
+    ] = False,
+    max_delete: Annotated[
+        int | None,
+        typer.Option(
+            "--max-delete",
+            metavar="N",
+            min=-1,
+            help="With --sync: remove N objects at most, -1 for any number; the cluster has a limit of its own.",
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="All files that a web server's index page lists, and the pages below."),
+    ] = False,
+    credentials_file: Annotated[
+        str,
+        typer.Option(
+            "--credentials",
+            metavar="FILE",
+            help="What may read the bucket, for this job only: a JSON object of strings in FILE (- for standard "
+            'input), such as {"token": "…"}.',
+        ),
+    ] = "",
     description: Annotated[
         str, typer.Option("--description", "--desc", metavar="TEXT", help="What the job is for; shown in lists.")
     ] = "",
@@ -140,7 +178,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Fetch objects from the web into a bucket.
+    """Fetch objects from the web, or from buckets elsewhere, into a bucket.
 
     The job runs in the cluster: this command may end, or be stopped by Ctrl-C, and the job goes on.
     """
@@ -150,36 +188,40 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     repository = RepositoryOptions(
         hf_model, hf_dataset, hf_file, hf_revision, hf_auth, include or (), exclude or (), blob_threshold
     )
+    selection = Selection(prefix, suffix, sync, max_delete, recursive)
     has_list = bool(object_list or manifest_list or repository.is_given)
-    source, destination = _source_and_destination(source, destination, has_list=has_list)
+    source, destination = _source_and_destination(source, destination, selection, has_list=has_list)
+    if has_list and selection.is_given:
+        raise UsageError("--prefix, --suffix, --sync and --recursive are for sources that are listed, not for lists")
     if repository.is_given:
         if source or object_list or manifest_list:
             raise UsageError("--hf-model and --hf-dataset are the source: give only a destination with them")
-        body = requests.build_repository(uris.parse(destination), repository, options)
+        body = build_repository(uris.parse(destination), repository, options)
     elif hf_file or hf_revision or include or exclude or blob_threshold:
         raise UsageError("--hf-file and the like are parts of a repository: name it by --hf-model or --hf-dataset")
     elif manifest_list:
         if object_list:
             raise UsageError("--manifest and --object-list cannot be used together")
         body = requests.build_listed(source, uris.parse(destination), manifest_format, options)
+        body |= {"credentials": credentials.read(credentials_file)} if credentials_file else {}
     else:
-        objects = objectlist.read(object_list) if object_list else None
-        body = requests.build(source, uris.parse(destination), objects, options)
+        body = _from_source(source, uris.parse(destination), object_list, options, selection, credentials_file)
     if dry_run:
         body |= {"dry_run": True}
     watching = Watching(
         shows_progress=progress,
-        interval_seconds=requests.seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
-        timeout_seconds=requests.seconds_of(timeout, "--timeout") if timeout else 0.0,
+        interval_seconds=seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
+        timeout_seconds=seconds_of(timeout, "--timeout") if timeout else 0.0,
         units=units,
         as_json=as_json,
     )
-    with Client(find_endpoints(endpoint)) as client:
+    # A proxy lists a repository before it answers, and waits for a Hub that asks for a little time.
+    with Client(find_endpoints(endpoint), timeout_seconds=_LISTING_SECONDS if repository.is_given else 60.0) as client:
         if manifest_list:
             with manifest.placed(client, manifest_list) as location:
-                answer = _start(client, location, body | {"manifest": location})
+                answer = api.start(client, body | {"manifest": location})
         else:
-            answer = _start(client, source, body)
+            answer = api.start(client, body)
         if dry_run:
             reports.show_dry_run(answer, units, as_json=as_json)
         else:
@@ -194,16 +236,6 @@ def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) ->
     watch.report(client, watch.follow(client, job_id, watching), watching)
 
 
-def _start(client: Client, source: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        return api.start(client, body)
-    except ServerError as error:
-        explanation = requests.explain_scheme(source) if error.status in {400, 404, 501} else ""
-        if explanation:
-            raise UsageError(explanation) from None
-        raise
-
-
 def _say_started(job_id: str, *, as_json: bool) -> None:
     if as_json:
         output.show_json({"id": job_id})
@@ -212,10 +244,29 @@ def _say_started(job_id: str, *, as_json: bool) -> None:
     output.note(f"  watch it:  haul show job {job_id} --progress")
 
 
-def _source_and_destination(source: str, destination: str, *, has_list: bool) -> tuple[str, str]:
-    """The source may be left out when a list says it all."""
+def _source_and_destination(source: str, destination: str, selection: Selection, *, has_list: bool) -> tuple[str, str]:
+    """The source may be left out when a list says it all, the destination when a bucket is filled from itself."""
     if has_list and source and not destination:
         return "", source
+    destination = destination or requests.itself(source, selection)
     if not source or not destination:
         raise UsageError("expected a source and a destination:  haul download SOURCE ais://BUCKET[/NAME]")
     return source, destination
+
+
+def _from_source(
+    source: str, destination: uris.Location, object_list: str, options: Options, selection: Selection, secrets: str
+) -> dict[str, Any]:
+    """The body for what is neither a repository nor a manifest; what the cluster cannot list is listed here."""
+    found = sources.parse(source) if source else None
+    own = credentials.read(secrets, found) if secrets else {}
+    if found is not None and not object_list and sources.is_listed_here(found, selection):
+        from cli.downloads import listings  # noqa: PLC0415 - takes long to load
+
+        entries = listings.found(found, selection, own, header_fields(options.headers))
+        return requests.build_found(entries, destination, credentials.as_header(own, options))
+    objects = objectlist.read(object_list) if object_list else None
+    body = requests.build(source, destination, objects, options, selection)
+    if isinstance(found, InBucket) and found.url:
+        return body | common_fields(destination, credentials.as_header(own, options))
+    return body | ({"credentials": own} if own else {})

@@ -14,7 +14,7 @@ import typer
 from cli import formats, output, storage
 from cli.client import Client, find_endpoints
 from cli.downloads import api, reports, watch
-from cli.downloads.requests import seconds_of
+from cli.downloads.joboptions import seconds_of
 from cli.downloads.status import JobStatus, summary, when
 from cli.downloads.watch import Watching
 from cli.errors import CommandError, ServerError, UsageError

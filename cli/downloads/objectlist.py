@@ -1,6 +1,6 @@
 """Reads the file given with `--object-list`: JSON (an array of links, an object of name → link) or one link per line.
 
-What becomes of the links is left to `cli.downloads.requests`.
+What becomes of the links is left to `cli.downloads.naming`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from cli.downloads.requests import ObjectList
+from cli.downloads.naming import ObjectList
 from cli.errors import CommandError, UsageError
 from common.names import printable
 

@@ -19,7 +19,6 @@ from common.backends.base import (
     MAX_PAGE,
     Capabilities,
     ObjectPage,
-    OriginUnavailable,
     SourceObject,
     SourceRequest,
     missing_extra,
@@ -36,7 +35,6 @@ _CAPABILITIES = Capabilities(is_ordered=True, has_versions=True, digests=frozens
 _FIELDS = "items(name,size,md5Hash,crc32c,generation,updated,contentEncoding),nextPageToken"
 _TIMEOUT_SECONDS = (4.0, 20.0)
 """To connect, and between two pieces of an answer."""
-_RETRY_SECONDS = 3.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -79,7 +77,7 @@ class GcsBackend:
                 max_results=max(1, min(limit, MAX_PAGE)),
                 fields=_FIELDS,
                 timeout=_TIMEOUT_SECONDS,
-                retry=self._retry(),
+                retry=self._failures_module.patience(),
             )
             objects = [self._told(blob) for blob in next(blobs.pages, ())]
             return ObjectPage(objects, blobs.next_page_token or "")
@@ -91,7 +89,7 @@ class GcsBackend:
             authorization.headers()
             bucket = client.bucket(self._bucket, user_project=self._settings.user_project or None)
             blob = bucket.blob(name, generation=int(version) if version else None)
-            blob.reload(timeout=_TIMEOUT_SECONDS, retry=self._retry())
+            blob.reload(timeout=_TIMEOUT_SECONDS, retry=self._failures_module.patience())
             return self._told(blob)
 
     def request(self, name: str, version: str = "") -> SourceRequest:
@@ -103,7 +101,7 @@ class GcsBackend:
                 headers["X-Goog-User-Project"] = self._settings.user_project
             # Slashes may stay, but where HTTP clients would resolve the name as a path.
             safe = "~" if {".", ".."} & set(name.split("/")) else "~/"
-            url = f"{client.api_endpoint}/{quote(self._bucket, safe='')}/{quote(name, safe=safe)}"
+            url = f"{client.api_endpoint.rstrip('/')}/{quote(self._bucket, safe='')}/{quote(name, safe=safe)}"
             return SourceRequest(f"{url}?generation={version}" if version else url, tuple(headers.items()))
 
     def close(self) -> None:
@@ -124,26 +122,21 @@ class GcsBackend:
             if self._opened is None:
                 module, settings = self._credentials_module, self._settings
                 credentials = self._configured or module.default_credentials(settings)
+                authorization = module.Authorization(credentials)
                 try:
                     client = self._library.Client(
                         project=settings.project or None,
                         credentials=credentials,
+                        _http=authorization.session(),
                         client_options={"api_endpoint": settings.endpoint.rstrip("/")} if settings.endpoint else None,
                     )
                 except ValueError as error:
                     raise InvalidRequest(f"gs://{self._bucket}: {error}") from None
-                self._opened = client, module.Authorization(credentials)
+                # Newer versions look for the bucket's own properties in threads of their own, for traces that nobody
+                # keeps; who may only read objects is refused those, and would be again with every page and look.
+                client._bucket_metadata_cache = None
+                self._opened = client, authorization
             return self._opened
-
-    def _retry(self) -> Any:
-        """Tries again for a few seconds, but not what asks to be left alone for longer."""
-        from google.api_core.retry import Retry  # noqa: PLC0415 - optional
-
-        def is_transient(error: Exception) -> bool:
-            found = self._failures_module.failure(error, self._bucket)
-            return isinstance(found, OriginUnavailable) and found.retry_after_seconds is None
-
-        return Retry(predicate=is_transient, initial=0.2, maximum=1.0, multiplier=2.0, timeout=_RETRY_SECONDS)
 
     @contextmanager
     def _translated(self, name: str = "") -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ SCOPES = ("https://www.googleapis.com/auth/devstorage.read_only",)
 _EARLY = timedelta(minutes=10)
 _PAUSE = timedelta(minutes=1)
 _REFRESH_TIMEOUT_SECONDS = 10.0
+_TOKEN = re.compile(r"[!-~]+")
 _EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 
 
@@ -36,7 +38,9 @@ def configured_credentials(settings: GcsSettings, where: str) -> Credentials | N
     """What the settings say, None when that is nothing; asks nobody. Raises InvalidRequest that names `where`."""
     if settings.anonymous:
         return google.auth.credentials.AnonymousCredentials()
-    if token := settings.token.get_secret_value():
+    if token := settings.token.get_secret_value().strip():
+        if not _TOKEN.fullmatch(token):
+            raise InvalidRequest(f"{where}: token has characters that no access token has")
         return google.oauth2.credentials.Credentials(token)
     if text := settings.credentials_json.get_secret_value():
         return _from_key(_parsed(text, f"{where}: credentials_json"), f"{where}: credentials_json", is_file=False)
@@ -112,6 +116,12 @@ class Authorization:
             self._credentials.apply(found)
             return {name.title(): value for name, value in found.items()}
 
+    def session(self) -> google.auth.transport.requests.AuthorizedSession:
+        """For the client library; renews nothing by itself when it is refused, so that the service's words are kept."""
+        return google.auth.transport.requests.AuthorizedSession(
+            self._credentials, refresh_status_codes=(), auth_request=self._ask
+        )
+
     @property
     def token(self) -> str:
         """The secret as it is now, empty for the anonymous."""
@@ -137,6 +147,10 @@ class Authorization:
         self._refreshed_at = self._now()
         try:
             self._credentials.refresh(self._ask)
+            if not _TOKEN.fullmatch(self.token):
+                # It would become more than one header.
+                self._credentials.token = None
+                raise google.auth.exceptions.RefreshError("malformed_token")
         except google.auth.exceptions.GoogleAuthError:
             if not self._credentials.valid:
                 raise

@@ -10,6 +10,7 @@ import re
 import google.api_core.exceptions
 import google.auth.exceptions
 import requests
+from google.api_core.retry import Retry
 
 from common.backends.base import OriginUnavailable, RemoteBucketNotFound
 from common.errors import AccessDenied, HaulError, ObjectNotFound, OriginError
@@ -30,6 +31,7 @@ _BUSY = frozenset({408, 429})
 _OAUTH_CODE = re.compile(r"[a-z_]{1,40}(?=:|$)")
 _WHOLE_SECONDS = re.compile(r"\d{1,6}\Z", re.ASCII)
 _NO_BUCKET = "bucket does not exist"
+_RETRY_SECONDS = 3.0
 
 
 def failure(error: BaseException, bucket: str, name: str = "", token: str = "") -> HaulError:
@@ -49,6 +51,16 @@ def failure(error: BaseException, bucket: str, name: str = "", token: str = "") 
     if isinstance(error, requests.RequestException):
         return OriginUnavailable(f"{what}: the service does not answer ({type(error).__name__}); try again later")
     return OriginError(f"{what}: the answer is not that of Google Cloud Storage ({type(error).__name__})")
+
+
+def patience() -> Retry:
+    """Has the client library try again for a few seconds, but not what asks to be left alone for longer."""
+
+    def is_transient(error: Exception) -> bool:
+        found = failure(error, "")
+        return isinstance(found, OriginUnavailable) and found.retry_after_seconds is None
+
+    return Retry(predicate=is_transient, initial=0.2, maximum=1.0, multiplier=2.0, timeout=_RETRY_SECONDS)
 
 
 def _answered(
@@ -75,8 +87,8 @@ def _unauthenticated(error: google.auth.exceptions.GoogleAuthError, what: str) -
     """Without the library's words, but for the code: whoever gives out tokens may say anything, and quote secrets."""
     if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
         return AccessDenied(
-            f"{what}: this node has no credentials for Google Cloud Storage; configure some in the section [gs] of its "
-            "backends_file, or anonymous = true for public buckets"
+            f"{what}: this node has no usable credentials for Google Cloud Storage; configure some in the section [gs] "
+            "of its backends_file, or anonymous = true for public buckets"
         )
     if error.retryable or isinstance(error, google.auth.exceptions.TransportError):
         return OriginUnavailable(f"{what}: whoever gives out tokens does not answer; try again later")

@@ -6,6 +6,7 @@ metadata. A section's settings hold for all buckets of its service, and `buckets
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 
 from common.errors import InvalidRequest
+from common.names import printable
 from common.settings import Settings, load_settings
 
 Url = Field(default="", pattern=r"^(https?://[^?#]+)?$")
@@ -49,7 +51,7 @@ class GcsSettings(Settings):
 class AzureSettings(Settings):
     """Containers `az://…`."""
 
-    account: str = ""
+    account: str = Field(default="", pattern=r"^([a-z0-9]{3,24})?$")
     endpoint: str = Field(
         default="", pattern=r"^(https?://[^?#]+)?$", description="Of the blob service, with the account."
     )
@@ -103,15 +105,16 @@ class BackendSettings(Settings):
 
     def s3_of(self, bucket: str, credentials: Mapping[str, str]) -> S3Settings:
         """The settings of one bucket, with a job's credentials in place of those."""
-        return _merged(S3Settings, self.s3, self.s3.buckets.get(bucket), credentials)
+        return _merged(S3Settings, self.s3, self.s3.buckets.get(bucket), _checked("aws", credentials))
 
     def gs_of(self, bucket: str, credentials: Mapping[str, str]) -> GcsSettings:
         """As `s3_of`."""
-        return _merged(GcsSettings, self.gs, self.gs.buckets.get(bucket), credentials)
+        _check_key(credentials.get("credentials_json", ""))
+        return _merged(GcsSettings, self.gs, self.gs.buckets.get(bucket), _checked("gcp", credentials))
 
     def az_of(self, container: str, credentials: Mapping[str, str]) -> AzureSettings:
         """As `s3_of`."""
-        return _merged(AzureSettings, self.az, self.az.buckets.get(container), credentials)
+        return _merged(AzureSettings, self.az, self.az.buckets.get(container), _checked("azure", credentials))
 
 
 def load_backends(path: Path | None) -> BackendSettings:
@@ -123,10 +126,39 @@ S = TypeVar("S", bound=Settings)
 CREDENTIALS: Mapping[str, frozenset[str]] = {
     "aws": frozenset({"access_key_id", "secret_access_key", "session_token"}),
     "gcp": frozenset({"credentials_json", "token"}),
-    "azure": frozenset({"connection_string", "sas_token", "account_key", "account"}),
+    "azure": frozenset({"sas_token", "account_key", "account"}),
     "ais": frozenset({"token"}),
 }
-"""What a job may carry, by provider; everything but `account` and `access_key_id` is a secret."""
+"""What a job may carry, by provider; everything but `account` and `access_key_id` is a secret.
+
+Nothing of it names a place that a proxy would speak to: that is for the configuration alone.
+"""
+_GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+
+
+def _checked(provider: str, credentials: Mapping[str, str]) -> Mapping[str, str]:
+    """Raise InvalidRequest unless a job may carry all of these."""
+    unknown = credentials.keys() - CREDENTIALS[provider]
+    if unknown:
+        known = ", ".join(sorted(CREDENTIALS[provider]))
+        raise InvalidRequest(f"credentials: '{printable(min(unknown), 40)}' is none for this service (known: {known})")
+    if credentials.keys() == {"account"}:
+        raise InvalidRequest(
+            "credentials: 'account' needs 'sas_token' or 'account_key', those of the nodes are not for it"
+        )
+    return credentials
+
+
+def _check_key(text: str) -> None:
+    """Raise InvalidRequest for a job's key file that would have nodes ask anybody but Google for tokens."""
+    try:
+        key = json.loads(text) if text else {"token_uri": _GOOGLE_TOKENS}
+    except ValueError:
+        key = None
+    if not isinstance(key, dict) or key.get("token_uri") != _GOOGLE_TOKENS or key.get("type", "") == "external_account":
+        raise InvalidRequest(
+            f"credentials: 'credentials_json' must be the key of a service account with token_uri {_GOOGLE_TOKENS}"
+        )
 
 
 def _merged(model: type[S], section: Settings, bucket: Settings | None, credentials: Mapping[str, str]) -> S:

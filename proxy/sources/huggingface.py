@@ -1,19 +1,26 @@
-"""Lists a repository of HuggingFace's Hub at one commit: paths, sizes, SHA-256; fetching files is left to targets.
+"""Lists a repository of HuggingFace's Hub at one commit: paths, sizes, digests; fetching files is left to targets.
 
-Asked through huggingface_hub, which is an extra. The Hub is the one that the configuration names, never one that a job
-names: a proxy asks nobody else.
+Asked through huggingface_hub, which is an extra (`hubclient`). The Hub is the one that the configuration names, never
+one that a job names: a proxy asks nobody else. A Hub that is slow holds up listings, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from common.errors import AccessDenied, InvalidRequest, ObjectNotFound, Unavailable, Unsupported
+from common.backends.base import OriginUnavailable, missing_extra
+from common.clock import monotonic
+from common.errors import AccessDenied, HaulError, InvalidRequest, ObjectNotFound, OriginError, Unavailable
 from common.names import printable
+from proxy.sources import hubclient
 from proxy.sources.repository import DATASET, Listing, Repository, RepositoryFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -21,35 +28,89 @@ _CONVERTED = "refs/convert/parquet"
 """The branch on which the Hub keeps datasets as Parquet files, `CONFIGURATION/SPLIT/NUMBER.parquet`."""
 _PARTIAL = "partial-"
 """What the folder of a split begins with, of which only a part has been converted (the first 5 GB)."""
-_ANSWER_SECONDS = 30.0
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _OF_GIT = ".gitattributes"
+_AT_ONCE = 4
+_MAX_LISTINGS = 32
+"""Those that wait for a thread included."""
+_LISTING_SECONDS = 120.0
+_SPARE_SECONDS = 0.1
+_PATIENCE_SECONDS = 30.0
+"""A client is let wait so long for a Hub that asks for time; if it wants more, the client is told how much."""
 
 
 class Hub:
-    """The Hub at `endpoint`, or a mirror of it."""
+    """The Hub at `endpoint`, or a mirror of it; belongs to the event loop."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, listing_seconds: float = _LISTING_SECONDS) -> None:
         self._endpoint = endpoint.rstrip("/")
+        self._listing_seconds = listing_seconds
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "hub")
+        self._room = threading.Semaphore(_MAX_LISTINGS)
+        self._preparing = threading.Lock()
+        self._held_until: dict[bytes, float] = {}
 
     async def list(self, repository: Repository) -> Listing:
         """What is in a repository now.
 
-        Raises InvalidRequest, ObjectNotFound, AccessDenied, Unavailable; Unsupported where huggingface_hub is missing.
+        Raises InvalidRequest, ObjectNotFound, AccessDenied, OriginUnavailable with the time that the Hub asks for,
+        Unavailable when too many ask at once; Unsupported where huggingface_hub is missing.
         """
-        return await asyncio.to_thread(self._list, repository)
-
-    def _list(self, repository: Repository) -> Listing:
+        deadline = monotonic() + self._listing_seconds
         try:
-            import huggingface_hub  # noqa: PLC0415 - an extra
+            return await self._try(repository, deadline)
+        except OriginUnavailable as error:
+            wait = error.retry_after_seconds
+            if wait is None or wait > min(_PATIENCE_SECONDS, deadline - monotonic()):
+                raise
+        await asyncio.sleep(wait + _SPARE_SECONDS)
+        return await self._try(repository, deadline)
+
+    def close(self) -> None:
+        """List nothing more; what is being asked is left to its deadline."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _try(self, repository: Repository, deadline: float) -> Listing:
+        """One attempt; none while the Hub does not want any with this token."""
+        key = hashlib.sha256(repository.token.encode()).digest()
+        now = monotonic()
+        self._held_until = {held: until for held, until in self._held_until.items() if until > now}
+        if key in self._held_until:
+            raise _busy(repository, "the Hub allows no more requests for now", self._held_until[key] - now)
+        try:
+            listing, hold_seconds = await self._on_thread(repository, deadline)
+        except OriginUnavailable as error:
+            if error.retry_after_seconds is not None:
+                self._held_until[key] = monotonic() + error.retry_after_seconds
+            raise
+        if hold_seconds is not None:
+            self._held_until[key] = monotonic() + hold_seconds
+        return listing
+
+    async def _on_thread(self, repository: Repository, deadline: float) -> tuple[Listing, float | None]:
+        if not self._room.acquire(blocking=False):
+            raise Unavailable("too many HuggingFace repositories are being listed by this proxy; try again later")
+        asked = self._threads.submit(self._list, repository, deadline)
+        asked.add_done_callback(lambda _: self._room.release())
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                return await asyncio.wrap_future(asked)
+        except TimeoutError:
+            raise _busy(repository, "the Hub is too slow", None) from None
+
+    def _list(self, repository: Repository, deadline: float) -> tuple[Listing, float | None]:
+        """The listing, and how long the Hub wants no more requests."""
+        try:
+            with self._preparing:
+                library = hubclient.library()
         except ImportError:
-            raise Unsupported(
-                'HuggingFace repositories need the extra "hf" on every proxy: pip install "haul[hf]"'
-            ) from None
-        api = huggingface_hub.HfApi(endpoint=self._endpoint, token=repository.token or False)
-        with _translated(repository):
-            if repository.is_converted and (converted := self._converted(api, repository)) is not None:
-                return converted
-            return self._at(api, repository, repository.revision or None)
+            raise missing_extra("HuggingFace repositories", "hf") from None
+        api = library.HfApi(endpoint=self._endpoint, token=repository.token or False)
+        with hubclient.asking(deadline) as state, _translated(repository):
+            listing = self._converted(api, repository) if repository.is_converted else None
+            if listing is None:
+                listing = self._at(api, repository, repository.revision or None)
+        return listing, state.hold_seconds
 
     def _converted(self, api: Any, repository: Repository) -> Listing | None:
         """None when the Hub has converted nothing, or only a part of it."""
@@ -64,7 +125,9 @@ class Hub:
         return Listing(listing.commit, files) if files and not is_partial else None
 
     def _at(self, api: Any, repository: Repository, revision: str | None) -> Listing:
-        info = api.repo_info(repository.id, repo_type=repository.kind, revision=revision, timeout=_ANSWER_SECONDS)
+        info = api.repo_info(repository.id, repo_type=repository.kind, revision=revision)
+        if not _COMMIT.fullmatch(info.sha or ""):
+            raise ValueError("an answer without a commit")
         if info.gated:  # what it lists anybody may see
             api.auth_check(repository.id, repo_type=repository.kind)
         tree = api.list_repo_tree(repository.id, repo_type=repository.kind, revision=info.sha, recursive=True)
@@ -81,29 +144,45 @@ class Hub:
         return Listing(info.sha, files)
 
 
+def _busy(repository: Repository, what: str, wait_seconds: float | None) -> OriginUnavailable:
+    when = "later" if wait_seconds is None else f"in {max(1, round(wait_seconds))} s"
+    return OriginUnavailable(f"{printable(repository.shown)}: {what}; try again {when}", wait_seconds)
+
+
 @contextmanager
 def _translated(repository: Repository) -> Iterator[None]:
     """What huggingface_hub raises, as what a client understands."""
     from huggingface_hub import errors  # noqa: PLC0415 - an extra
 
-    shown = printable(repository.shown)
     try:
         yield
+    except OriginUnavailable as error:
+        raise _busy(repository, error.message, error.retry_after_seconds) from None
     except errors.HFValidationError:
         raise InvalidRequest(f'"{printable(repository.id)}" is no name of a HuggingFace repository') from None
-    except errors.GatedRepoError:
-        raise AccessDenied(
-            f"{shown} is gated: accept its terms on its page, and give a token of that account"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        hint = "its token may not read it" if repository.token else "it needs a token"
-        raise ObjectNotFound(f"{shown} does not exist, or {hint}") from None
-    except errors.RevisionNotFoundError:
-        raise ObjectNotFound(f"{shown}: there is no such revision") from None
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise AccessDenied(f"{shown}: the Hub refuses access ({status})") from None
-        raise Unavailable(f"{shown}: the Hub answers {status}; try again later") from None
-    except Exception as error:  # noqa: BLE001 - which HTTP library it uses, and what that raises, is its own affair
-        raise Unavailable(f"{shown}: the Hub does not answer ({type(error).__name__}); try again later") from None
+        raise _refusal(repository, error) from None
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined] # of the HTTP library that it uses
+        raise _busy(repository, f"the Hub does not answer ({type(error).__name__})", None) from None
+    except RuntimeError:  # the one client for all threads is closed when one of them gets no connection
+        raise _busy(repository, "the Hub does not answer", None) from None
+    except (ValueError, KeyError, TypeError) as error:
+        shown = printable(repository.shown)
+        raise OriginError(f"{shown}: the Hub's answer makes no sense ({type(error).__name__})") from None
+
+
+def _refusal(repository: Repository, error: Any) -> HaulError:
+    """What an error answer means."""
+    from huggingface_hub import errors  # noqa: PLC0415 - an extra
+
+    shown, status = printable(repository.shown), error.response.status_code
+    if isinstance(error, errors.GatedRepoError):
+        return AccessDenied(f"{shown} is gated: accept its terms on its page, and give a token of that account")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        hint = "its token may not read it" if repository.token else "it needs a token"
+        return ObjectNotFound(f"{shown} does not exist, or {hint}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ObjectNotFound(f"{shown}: there is no such revision")
+    if status in (401, 403):
+        return AccessDenied(f"{shown}: the Hub refuses access ({status})")
+    return OriginError(f"{shown}: the Hub answers {status}")

@@ -18,7 +18,9 @@ from target.transfer.request import ResponseHead
 _SETTLED_SECONDS = 60
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z", re.ASCII | re.IGNORECASE)
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"\Z')
-_TELLING = re.compile(rb"\n(?:x-goog-hash|x-amz-|repr-digest|digest|content-md5)")
+_TELLING = re.compile(rb"\n(?:x-goog-hash|x-amz-|repr-digest|digest|content-md5|x-ms-blob-content-md5)")
+_MD5_OF_WHOLE = {200: "content-md5", 206: "x-ms-blob-content-md5"}
+"""By status: with a part `Content-MD5` would be of the part, and Azure has another name for that of the whole."""
 _DIGEST_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512", "crc32c": "crc32c"}
 _AMAZON = {f"x-amz-checksum-{algorithm}": algorithm for algorithm in ("sha256", "sha512", "sha1", "md5", "crc32c")}
 _PARTS = re.compile(r'-[0-9]+"\Z', re.ASCII)
@@ -74,8 +76,7 @@ def known_digests(head: ResponseHead) -> dict[str, str]:
     for part in headers.get("digest", "").split(","):
         name, _, value = part.strip().partition("=")
         _keep(found, _DIGEST_NAMES.get(name.lower(), ""), value)
-    if head.status == 200:
-        _keep(found, "md5", headers.get("content-md5", ""))
+    _keep(found, "md5", headers.get(_MD5_OF_WHOLE.get(head.status, ""), ""))
     if _is_s3(head):
         plain = _PLAIN_MD5.match(head.etag)
         if plain:

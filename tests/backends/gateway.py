@@ -20,6 +20,11 @@ class Gateway:
         """Answer every request with this status instead of relaying it."""
         self.cuts_after_bytes: int | None = None
         """Close the connection when so much of an answer has been relayed."""
+        self.relays_until: int | None = None
+        """Hold what a client says after so many sends of clients, until `let_go`."""
+        self.is_holding = threading.Event()
+        self._flows = threading.Event()
+        self._sends = 0
         self.requests = 0
         """Connections that have been made; with a status to answer, each is one request."""
 
@@ -33,6 +38,17 @@ class Gateway:
         # Closing alone would leave the thread that waits in accept() to take one more.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def let_go(self) -> None:
+        """Relay what was held, and all that follows."""
+        self.relays_until = None
+        self._flows.set()
+
+    def _hold_back(self) -> None:
+        self._sends += 1
+        if self.relays_until is not None and self._sends > self.relays_until:
+            self.is_holding.set()
+            self._flows.wait()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -49,14 +65,16 @@ class Gateway:
                 client.sendall(f"{reply}Connection: close\r\n\r\n".encode())
                 return
             with socket.create_connection(self._service) as service:
-                upward = threading.Thread(target=self._copy, args=(client, service, None), daemon=True)
+                upward = threading.Thread(target=self._copy, args=(client, service, None, True), daemon=True)
                 upward.start()
                 self._copy(service, client, self.cuts_after_bytes)
 
-    def _copy(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    def _copy(self, source: socket.socket, sink: socket.socket, limit: int | None, is_upward: bool = False) -> None:
         left = limit
         with contextlib.suppress(OSError):
             while (chunk := source.recv(65536 if left is None else min(65536, left))) and (left is None or left > 0):
+                if is_upward:
+                    self._hold_back()
                 sink.sendall(chunk)
                 left = None if left is None else left - len(chunk)
         for end in (source, sink):

@@ -25,6 +25,10 @@ class Cluster:
         self.posted: list[dict[str, Any]] = []
         self.aborted: list[str] = []
         self.removed: list[str] = []
+        self.asked: list[tuple[str, str, dict[str, str], dict[str, Any]]] = []
+        """Method, bucket, query and body of what was asked about buckets elsewhere, and of changed properties."""
+        self.outside: dict[str, list[dict[str, Any]]] = {}
+        """What is listed of buckets elsewhere."""
         self.puts: list[tuple[str, int]] = []
         self.statuses: dict[str, list[dict[str, Any]]] = {}
         self.refuse_download: tuple[int, str] | None = None
@@ -140,10 +144,24 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Error(404, f'bucket "ais://{name}" does not exist', "ErrBckNotFound")
         return self.cluster.buckets[name]
 
-    def _buckets(self, name: str, query: object, body: bytes) -> None:
+    def _buckets(self, name: str, query: dict[str, list[str]], body: bytes) -> None:
+        if self.command == "HEAD":
+            self._bucket(name)
+            none = {"name": "", "provider": "", "namespace": {"uuid": "", "name": ""}}
+            props = {"backend_bck": none, "mirror": {"copies": 2, "enabled": False}, "bid": "7"}
+            self._answer(200, headers={"Ais-Bucket-Props": json.dumps(props)})
+            return
         message = json.loads(body)
         action = message["action"]
-        if action == "create-bck":
+        if action in {"evict-remote-bck", "evict-listrange", "prefetch-listrange", "set-bprops"}:
+            asked = {key: values[0] for key, values in query.items()}
+            self.cluster.asked.append((self.command, name, asked, message))
+            self._answer(200, b"dnl-9" if action.endswith("listrange") else b"")
+        elif name in self.cluster.outside and action == "list":
+            self.cluster.asked.append((self.command, name, {key: v[0] for key, v in query.items()}, message))
+            entries = self.cluster.outside[name]
+            self._answer(200, json.dumps({"uuid": "u", "continuation_token": "", "entries": entries}).encode())
+        elif action == "create-bck":
             if name in self.cluster.buckets:
                 raise _Error(409, f'bucket "ais://{name}" already exists', "ErrBucketAlreadyExists")
             self.cluster.buckets[name] = {}
@@ -165,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         token = value.get("continuation_token", "")
         names = sorted(n for n in objects if n.startswith(value["prefix"]) and n > token)
         page = names[: min(value["pagesize"], self.cluster.page_limit)]
-        entries = [{"name": n, "checksum": xxhash.xxh64_hexdigest(objects[n]), "version": "1"} for n in page]
+        entries = [
+            {"name": n, "checksum": xxhash.xxh64_hexdigest(objects[n]), "version": "1", "flags": 64} for n in page
+        ]
         for entry in entries:
             if objects[entry["name"]]:
                 entry["size"] = str(len(objects[entry["name"]]))

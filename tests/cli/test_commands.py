@@ -63,6 +63,7 @@ def test_what_is_made_and_removed_in_json(haul: Haul, cluster: Cluster) -> None:
     "words",
     [
         "create", "ls", "rmb", "put", "get", "rmo", "download", "start download", "wait", "stop", "show job",
+        "prefetch", "evict", "bucket props set", "bucket props show",
         "show object", "show cluster", "job show", "job wait", "job stop", "job rm", "cluster up", "cluster status",
         "cluster down",
     ],
@@ -303,16 +304,6 @@ def test_interrupting_a_watch_leaves_the_job_running(cluster: Cluster) -> None:
     assert "dnl-new goes on" in err
     assert "haul stop dnl-new" in err
     assert cluster.aborted == []
-
-
-def test_sources_that_are_not_available(haul: Haul, cluster: Cluster) -> None:
-    cluster.refuse_download = (400, 'scheme "s3" is not supported')
-    outcome = haul("download", "s3://bucket/x", "ais://b")
-    assert outcome.code == 2
-    assert "not available as a source yet" in outcome.err
-    assert haul("download", "http://h/x", "ais://b").err == 'Error: scheme "s3" is not supported\n'
-    cluster.refuse_download = None
-    assert haul("download", "s3://bucket/x", "ais://b").code == 0
 
 
 @pytest.fixture

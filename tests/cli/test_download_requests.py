@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from cli.downloads import objectlist, requests
-from cli.downloads.requests import ObjectList, Options, RepositoryOptions
+from cli.downloads.joboptions import Options, seconds_of
+from cli.downloads.naming import ObjectList
+from cli.downloads.repositories import RepositoryOptions, build_repository
+from cli.downloads.sources import Selection
 from cli.errors import UsageError
 from cli.uris import parse
 from common.names import normalize_object_name
@@ -11,8 +14,14 @@ from common.names import normalize_object_name
 BUCKET = {"name": "b", "provider": "ais", "namespace": {"uuid": "", "name": ""}}
 
 
-def build(source: str, destination: str, objects: ObjectList | None = None, **options: object) -> dict[str, object]:
-    body = requests.build(source, parse(destination), objects, Options(**options))  # type: ignore[arg-type]
+def build(
+    source: str,
+    destination: str,
+    objects: ObjectList | None = None,
+    selection: Selection = Selection(),  # noqa: B008 - it is frozen
+    **options: object,
+) -> dict[str, object]:
+    body = requests.build(source, parse(destination), objects, Options(**options), selection)  # type: ignore[arg-type]
     assert body.pop("bucket") == BUCKET
     return body
 
@@ -135,8 +144,8 @@ def test_a_header_without_a_name_is_not_repeated() -> None:
 
 
 def test_durations() -> None:
-    assert requests.seconds_of("90", "--x") == 90
-    assert requests.seconds_of("1h30m", "--x") == 5400
+    assert seconds_of("90", "--x") == 90
+    assert seconds_of("1h30m", "--x") == 5400
 
 
 @pytest.mark.parametrize(
@@ -157,17 +166,9 @@ def test_object_lists_that_are_refused(text: str) -> None:
         objectlist.parse(text, "list")
 
 
-def test_sources_that_are_no_web_addresses_are_explained() -> None:
-    for scheme in ("s3", "gs", "az"):
-        assert "not available" in requests.explain_scheme(f"{scheme}://x/y")
-    assert "--hf-model" in requests.explain_scheme("hf://x/y")
-    assert requests.explain_scheme("http://x/y") == ""
-    assert requests.explain_scheme("host/y") == ""
-
-
 class TestRepositories:
     def build(self, destination: str, **wanted: object) -> dict[str, object]:
-        body = requests.build_repository(parse(destination), RepositoryOptions(**wanted), Options())  # type: ignore[arg-type]
+        body = build_repository(parse(destination), RepositoryOptions(**wanted), Options())  # type: ignore[arg-type]
         assert body.pop("bucket") == BUCKET
         assert body.pop("type") == "hf"
         return body

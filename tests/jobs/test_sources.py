@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backends.contract import AWKWARD_NAMES
+from tests.backends.gateway import Gateway
 from tests.backends.s3server import MotoS3
-from tests.cluster import Cluster
+from tests.cluster import Api, Cluster
+from tests.origin import Origin
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +132,83 @@ def test_objects_and_templates_of_a_bucket_are_links(cluster: Cluster, source: S
     assert "does not exist" in status["download_errors"][0]["error"]
 
 
-def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_changed(
-    cluster: Cluster, source: Source
+@pytest.fixture(scope="module")
+def west(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("west"), targets=2) as running:
+        yield running
+
+
+@pytest.mark.parametrize("is_sync", [False, True])
+def test_another_proxy_goes_on_with_a_listing_whose_proxy_has_gone(
+    west: Cluster, origin: Origin, tmp_path: Path, is_sync: bool
 ) -> None:
-    source.put({f"d{number % 100:02d}/n{number:05d}": b"old" for number in range(10_000)})
-    sync = source.job(bucket={"name": "many"}, sync=True)
-    first = run(cluster, sync)
-    assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
-    source.put({f"d{number:02d}/n{number:05d}": b"changed" for number in range(100)})
-    source.put({f"added/n{number:05d}": b"new" for number in range(100)})
-    source.remove(*(f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)))
-    status = run(cluster, sync)
-    unchanged, removed = 10_000 - 100 - 100, 100
-    assert (status["skipped_cnt"], status["error_cnt"]) == (unchanged, 0)
-    assert status["finished_cnt"] - status["skipped_cnt"] - removed == 200
-    names = {entry["name"] for entry in cluster.api.list("many")}
-    assert len(names) == 10_000
-    assert not names & {f"d{number % 100:02d}/n{number:05d}" for number in range(5_000, 5_100)}
-    assert cluster.api.get("many", "d07/n00007").content == b"changed"
+    bucket = f"pages-{is_sync}".lower()
+    origin.serve_pattern("/pages/", lambda name: name.encode())
+    template = origin.url("/pages/n{00000..07499}")
+    run(west, {"type": "range", "bucket": {"name": bucket}, "template": template})
+    host, _, port = west.urls["p1"].removeprefix("http://").partition(":")
+    with Gateway(host, int(port)) as gateway:
+        gateway.relays_until = 7
+        backends = f'[clusters.west]\nurl = "{gateway.url}"\n'
+        with Cluster(tmp_path, backends=backends, targets=2, proxies=2) as cluster:
+            source = {"name": bucket, "provider": "ais", "namespace": {"uuid": "west"}}
+            job = cluster.api.download(type="backend", source=source, bucket={"name": "copy"}, sync=is_sync)
+            assert gateway.is_holding.wait(30)
+            other = Api(cluster.urls["p2"])
+            status = other.status(job)
+            assert (status["total"], status["all_dispatched"]) == (-2, False)
+            assert status["finished_time"].startswith("1970")
+            cluster.stop("p1")
+            gateway.let_go()
+            status = other.finished(job)
+            assert (status["total"], status["finished_cnt"], status["skipped_cnt"]) == (7_500, 7_500, 0)
+            assert len(other.list("copy")) == 7_500
+            other.close()
+
+
+def test_a_listing_rests_with_its_job_and_ends_with_it(west: Cluster, origin: Origin, tmp_path: Path) -> None:
+    origin.serve_pattern("/resting/", lambda name: name.encode())
+    template = origin.url("/resting/n{00000..07499}")
+    run(west, {"type": "range", "bucket": {"name": "resting"}, "template": template})
+    host, _, port = west.urls["p1"].removeprefix("http://").partition(":")
+    with Gateway(host, int(port)) as gateway:
+        gateway.relays_until = 2
+        with Cluster(tmp_path, backends=f'[clusters.west]\nurl = "{gateway.url}"\n', targets=2) as cluster:
+            source = {"name": "resting", "provider": "ais", "namespace": {"uuid": "west"}}
+            jobs = [
+                cluster.api.download(type="backend", source=source, bucket={"name": name}) for name in ("one", "two")
+            ]
+            assert gateway.is_holding.wait(30)
+            assert cluster.api.call("POST", "/v1/download/pause", {"id": jobs[0]}).status_code == 200
+            assert cluster.api.call("DELETE", "/v1/download/abort", {"id": jobs[1]}).status_code == 200
+            gateway.let_go()
+            assert cluster.api.finished(jobs[1])["aborted"]
+            assert cluster.api.call("POST", "/v1/download/resume", {"id": jobs[0]}).status_code == 200
+            status = cluster.api.finished(jobs[0])
+            assert (status["total"], status["finished_cnt"], status["error_cnt"]) == (7_500, 7_500, 0)
+            assert len(cluster.api.list("two")) < 7_500
+
+
+def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_changed(
+    west: Cluster, origin: Origin, tmp_path: Path
+) -> None:
+    origin.serve_pattern("/many/", lambda name: name.encode())
+    template = origin.url("/many/n{00000..09999}")
+    assert run(west, {"type": "range", "bucket": {"name": "many"}, "template": template})["finished_cnt"] == 10_000
+    source = {"name": "many", "provider": "ais", "namespace": {"uuid": "west"}}
+    sync = {"type": "backend", "source": source, "bucket": {"name": "copy"}, "sync": True}
+    with Cluster(tmp_path, backends=f'[clusters.west]\nurl = "{west.urls["p1"]}"\n', targets=2) as cluster:
+        first = run(cluster, sync)
+        assert (first["finished_cnt"], first["skipped_cnt"], first["total"]) == (10_000, 0, 10_000)
+        for number in range(100):
+            west.api.put("many", f"n{number:05d}", b"changed")
+            west.api.put("many", f"added-{number}", b"new")
+            west.api.call("DELETE", f"/v1/objects/many/n{5_000 + number:05d}")
+        status = run(cluster, sync)
+        assert (status["skipped_cnt"], status["error_cnt"]) == (9_800, 0)
+        transferred_and_removed = status["finished_cnt"] - status["skipped_cnt"]
+        names = {entry["name"] for entry in cluster.api.list("copy")}
+        assert (transferred_and_removed, len(names)) == (200 + 100, 10_000)
+        assert not names & {f"n{5_000 + number:05d}" for number in range(100)}
+        assert cluster.api.get("copy", "n00007").content == b"changed"
+        assert cluster.api.get("copy", "added-99").content == b"new"

@@ -117,3 +117,8 @@ def test_no_header_is_too_strange(headers: dict[str, str]) -> None:
     for algorithm, value in known_digests(ResponseHead(200, None, headers, "http://x/")).items():
         assert len(value) == HEX_LENGTHS[algorithm]
         bytes.fromhex(value)
+
+
+def test_a_part_comes_with_the_digest_of_the_whole_only_where_it_is_called_so() -> None:
+    headers = {"content-md5": b64(SHA[:16]), "x-ms-blob-content-md5": b64(MD5)}
+    assert known_digests(ResponseHead(206, None, headers, "http://x/")) == {"md5": MD5.hex()}
