@@ -63,6 +63,7 @@ from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
 from proxy.remote.buckets import RemoteBuckets
 from proxy.remote.listing import RemoteListing
+from proxy.remote.listranges import ListRanges
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
 
@@ -178,7 +179,8 @@ class ProxyNode:
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
         outside = RemoteListing(self._asking, self._membership, Peers(self._client))
-        buckets = bucket_api.BucketRoutes(self._buckets, self._remote, self._listing, outside)
+        ranges = ListRanges(self._membership, Peers(self._client), self._listing, self._downloads)
+        buckets = bucket_api.BucketRoutes(self._buckets, self._remote, self._listing, outside, ranges)
         api.include_router(bucket_api.router(buckets))
         routes = cluster_api.ClusterRoutes(
             identity,

@@ -24,6 +24,7 @@ from proxy.jsonbody import decode_object, string
 from proxy.listing import Listing, Page, PageQuery
 from proxy.remote.buckets import RemoteBuckets
 from proxy.remote.listing import RemoteListing, RemoteQuery
+from proxy.remote.listranges import DELETE, EVICT, PREFETCH, ListRanges
 
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
@@ -66,7 +67,15 @@ def _example(action: str, value: object = None) -> dict[str, Any]:
 class BucketRoutes:
     """The handlers behind the routes."""
 
-    def __init__(self, buckets: Buckets, remote: RemoteBuckets, listing: Listing, outside: RemoteListing) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        remote: RemoteBuckets,
+        listing: Listing,
+        outside: RemoteListing,
+        ranges: ListRanges,
+    ) -> None:
+        self._ranges = ranges
         self._buckets = buckets
         self._remote = remote
         self._listing = listing
@@ -96,18 +105,20 @@ class BucketRoutes:
         return await self._object_page(found, action.value or {}, request.headers.get("accept", ""))
 
     async def create(self, request: Request, bucket: str) -> Response:
-        """Make a bucket; 409 when it exists."""
+        """Make a bucket, 409 when it exists; or have objects of one that is outside fetched."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
         if action.name != "create-bck":
-            await self._remote.find(found)
+            record = await self._remote.find(found)
+            if action.name == PREFETCH:
+                return _id_response(await self._ranges.prefetch(record, action.value))
             raise _invalid(action)
         await self._remote.create(found, action.value)
         return Response()
 
     async def destroy(self, request: Request, bucket: str) -> Response:
-        """Remove a bucket and all that is in it, or what is here of one that is outside; 404 when it does not exist."""
+        """Remove a bucket and all that is in it, some of its objects, or what is here of what is outside."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
@@ -115,6 +126,10 @@ class BucketRoutes:
             await self._evict(found, keeps=is_true(query.get("keep_bck_md", "")))
             return Response()
         record = await self._find(found, query)
+        if action.name == EVICT:
+            return _id_response(await self._ranges.evict(record, action.value))
+        if action.name == DELETE:
+            return _id_response(await self._ranges.delete(record, action.value))
         if action.name != "destroy-bck":
             raise _invalid(action)
         if is_outside(record.bucket):
@@ -228,6 +243,11 @@ def _required_action(body: bytes) -> Action:
     if action.is_empty:
         raise InvalidRequest(f"failed to unmarshal {_ACTION}, err: EOF (the body is empty)")
     return action
+
+
+def _id_response(action_id: str) -> Response:
+    """The id of a job, as the dialect answers it: bare text."""
+    return Response(action_id, headers={"content-type": "text/plain; charset=utf-8"})
 
 
 def _invalid(action: Action) -> InvalidRequest:

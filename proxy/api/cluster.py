@@ -28,6 +28,7 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.rebalance.reports import KIND as REBALANCE
 from proxy.rebalance.reports import RebalanceReports, is_rebalance_id, rebalance_id
+from proxy.remote.listranges import done_at_ns, kind_of
 
 _VERSION = "5.0.0"
 """The AIStore version whose dialect is spoken: clients compare it with their own."""
@@ -199,6 +200,9 @@ class ClusterRoutes:
             return dict(await self._rebalance.status(job_id))
         if not job_id:
             raise InvalidRequest(f'invalid x-{kind}: "id" is missing')
+        done_ns = done_at_ns(job_id)
+        if done_ns is not None:
+            return {"kind": kind_of(job_id), "uuid": job_id, "err": "", "end_time": done_ns, "aborted": False}
         record, figures = await self._downloads.figures(job_id)
         finished_ns, aborted = figures.finished_ns, figures.aborted or bool(record.aborted_ns)
         return {"kind": record.kind, "uuid": job_id, "err": "", "end_time": finished_ns, "aborted": aborted}
@@ -208,7 +212,7 @@ class ClusterRoutes:
             return dict(await self._rebalance.snapshots(job_id, only_running=only_running))
         if kind == "resilver":
             return await self._resilvers(job_id, only_running=only_running)
-        if job_id:
+        if job_id and done_at_ns(job_id) is None:
             raise JobNotFound(job_id)
         return {node.id: [] for node in self._membership.map.targets}
 
