@@ -190,6 +190,7 @@ class ProxyNode:
             self._downloads,
             rebalance,
             Peers(self._client),
+            self._sources.providers,
         )
         api.include_router(cluster_api.router(routes))
         api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))

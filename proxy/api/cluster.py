@@ -59,7 +59,9 @@ class ClusterRoutes:
         downloads: Downloads,
         rebalance: RebalanceReports,
         peers: Peers,
+        providers: Callable[[], list[str]],
     ) -> None:
+        """`providers` are those of the clouds whose buckets this node can reach."""
         self._identity = identity
         self._membership = membership
         self._leadership = leadership
@@ -67,6 +69,7 @@ class ClusterRoutes:
         self._downloads = downloads
         self._rebalance = rebalance
         self._peers = peers
+        self._providers = providers
 
     async def health(self, request: Request) -> Response:
         """200 when this proxy serves; with `readiness=true` or `prr=true` only when a target is there to serve with."""
@@ -159,7 +162,7 @@ class ClusterRoutes:
             "cluster_config": self._cluster_config,
             "node_stats": lambda: {"proxy": self._node_stats(), "target": {}},
             "sysinfo": lambda: {"proxy": {}, "target": {}},
-            "backends": list,
+            "backends": self._providers,
             "remote": lambda: {"a": None, "ver": 0},
         }
         return known[what]() if what in known else None
