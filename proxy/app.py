@@ -64,6 +64,8 @@ from proxy.peers import Peers
 from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
 from proxy.remote.buckets import RemoteBuckets
+from proxy.remote.listing import RemoteListing
+from proxy.remote.listranges import ListRanges
 from proxy.sources.holds import HubHolds
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
@@ -189,7 +191,10 @@ class ProxyNode:
             redirect_slashes=False,
         )
         api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
-        api.include_router(bucket_api.router(bucket_api.BucketRoutes(self._buckets, self._remote, self._listing)))
+        outside = RemoteListing(self._asking, self._membership, Peers(self._client))
+        ranges = ListRanges(self._membership, Peers(self._client), self._listing, self._downloads)
+        buckets = bucket_api.BucketRoutes(self._buckets, self._remote, self._listing, outside, ranges)
+        api.include_router(bucket_api.router(buckets))
         routes = cluster_api.ClusterRoutes(
             identity,
             self._membership,
@@ -198,6 +203,7 @@ class ProxyNode:
             self._downloads,
             rebalance,
             Peers(self._client),
+            self._sources.providers,
         )
         api.include_router(cluster_api.router(routes))
         api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))

@@ -49,11 +49,15 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Objects in byte order, directories if not recursive, and where to go on (empty: the end)."""
+    """Objects in byte order, directories if not recursive, and where to go on (empty: the end).
+
+    `absent` are the names of those that are outside, and not in the cluster.
+    """
 
     entries: list[Entry]
     directories: list[str]
     next_after: str
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

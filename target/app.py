@@ -141,6 +141,8 @@ class TargetNode:
             self._scope,
             self._downloads.unended_jobs,
         )
+        self._tally = Tally()
+        neighbours = self._build_rebalance(config)
         self._intra = IntraApi(
             Parts(
                 downloads=self._downloads,
@@ -154,10 +156,9 @@ class TargetNode:
                 membership=self._membership,
                 epochs=self._epochs,
                 disks=self._disks,
+                neighbours=neighbours,
             )
         )
-        self._tally = Tally()
-        neighbours = self._build_rebalance(config)
         fetching = Fetching(self._lanes, self._scheduler)
         backends = Backends(self._membership, self._asking, fetching)
         self._objects = ObjectsApi(self._store, self._name, neighbours, backends)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from urllib.parse import quote, unquote
 
 from common.backends.base import Backend, BackendMissing, SourceRequest
@@ -16,6 +17,7 @@ from common.names import Bucket
 
 _PROVIDERS = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}
 _SCHEME_OF = {provider: scheme for scheme, provider in _PROVIDERS.items()}
+_LIBRARIES = {"aws": "boto3", "azure": "azure.storage.blob", "gcp": "google.cloud.storage"}
 NO_CREDENTIALS: Mapping[str, str] = {}
 _MAX_KEPT = 256
 
@@ -61,6 +63,14 @@ class Sources:
         self._settings = settings
         self._lock = threading.Lock()
         self._backends: dict[tuple[Bucket, tuple[tuple[str, str], ...]], Backend] = {}
+
+    def providers(self) -> list[str]:
+        """The clouds whose buckets can be reached: enabled, and with the library that it takes."""
+        return [
+            provider
+            for provider, module in _LIBRARIES.items()
+            if provider not in self._settings.disabled and _is_installed(module)
+        ]
 
     def backend(self, bucket: Bucket, credentials: Mapping[str, str] = NO_CREDENTIALS) -> Backend:
         """The backend of a bucket; raises Unsupported where its library is missing, InvalidRequest for bad settings."""
@@ -109,3 +119,10 @@ class Sources:
 
             return ClusterBackend(bucket, settings, credentials)
         raise BackendMissing(bucket.cname, f"there is no backend for {bucket.provider}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False

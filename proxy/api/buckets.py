@@ -18,11 +18,13 @@ from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
 from common.web import is_true
 from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
-from proxy.api.pages import json_page, msgpack_page, parse_list_message
+from proxy.api.pages import ListMessage, json_page, msgpack_page, parse_list_message
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string
-from proxy.listing import Listing, PageQuery
+from proxy.listing import Listing, Page, PageQuery
 from proxy.remote.buckets import RemoteBuckets
+from proxy.remote.listing import RemoteListing, RemoteQuery
+from proxy.remote.listranges import DELETE, EVICT, PREFETCH, ListRanges
 
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
@@ -65,10 +67,19 @@ def _example(action: str, value: object = None) -> dict[str, Any]:
 class BucketRoutes:
     """The handlers behind the routes."""
 
-    def __init__(self, buckets: Buckets, remote: RemoteBuckets, listing: Listing) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        remote: RemoteBuckets,
+        listing: Listing,
+        outside: RemoteListing,
+        ranges: ListRanges,
+    ) -> None:
+        self._ranges = ranges
         self._buckets = buckets
         self._remote = remote
         self._listing = listing
+        self._outside = outside
 
     async def list_buckets(self, request: Request) -> Response:
         """All buckets, those of one provider, or the one that the body names."""
@@ -94,18 +105,20 @@ class BucketRoutes:
         return await self._object_page(found, action.value or {}, request.headers.get("accept", ""))
 
     async def create(self, request: Request, bucket: str) -> Response:
-        """Make a bucket; 409 when it exists."""
+        """Make a bucket, 409 when it exists; or have objects of one that is outside fetched."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
         if action.name != "create-bck":
-            await self._remote.find(found)
+            record = await self._remote.find(found)
+            if action.name == PREFETCH:
+                return _id_response(await self._ranges.prefetch(record, action.value))
             raise _invalid(action)
         await self._remote.create(found, action.value)
         return Response()
 
     async def destroy(self, request: Request, bucket: str) -> Response:
-        """Remove a bucket and all that is in it, or what is here of one that is outside; 404 when it does not exist."""
+        """Remove a bucket and all that is in it, some of its objects, or what is here of what is outside."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
@@ -113,6 +126,10 @@ class BucketRoutes:
             await self._evict(found, keeps=is_true(query.get("keep_bck_md", "")))
             return Response()
         record = await self._find(found, query)
+        if action.name == EVICT:
+            return _id_response(await self._ranges.evict(record, action.value))
+        if action.name == DELETE:
+            return _id_response(await self._ranges.delete(record, action.value))
         if action.name != "destroy-bck":
             raise _invalid(action)
         if is_outside(record.bucket):
@@ -175,15 +192,34 @@ class BucketRoutes:
 
     async def _object_page(self, bucket: Bucket, value: Any, accept: str) -> Response:
         message = parse_list_message(value)
-        record = await self._remote.find(bucket)
+        record = await self._remote.find(bucket, adds=message.adds)
         uuid = message.uuid or "l" + secrets.token_urlsafe(7)
-        query = PageQuery(
-            message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive
-        )
-        page = await self._listing.page(record, query)
+        page = await self._page(record, message, uuid)
         if accept == _MSGPACK:
             return raw_response(msgpack_page(page, message, uuid), _MSGPACK)
         return raw_response(json_page(page, message, uuid), JSON)
+
+    async def _page(self, record: BucketRecord, message: ListMessage, uuid: str) -> Page:
+        """What is here, or for a bucket that has a backend what is there."""
+        if record.backend is None or message.only_here:
+            if message.only_absent:
+                raise InvalidRequest("flag 'not-cached' requires a remote bucket, and excludes 'cached'")
+            query = PageQuery(
+                message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive
+            )
+            return await self._listing.page(record, query)
+        if message.start_after:
+            raise InvalidRequest(f"{record.bucket.cname}: 'start_after' is for buckets without a backend")
+        remote = RemoteQuery(
+            prefix=message.prefix,
+            token=message.token,
+            limit=message.limit,
+            with_properties=message.needs_metadata,
+            recursive=message.is_recursive,
+            looks_here=message.looks_here,
+            only_absent=message.only_absent,
+        )
+        return await self._outside.page(record, remote)
 
 
 def router(routes: BucketRoutes) -> APIRouter:
@@ -207,6 +243,11 @@ def _required_action(body: bytes) -> Action:
     if action.is_empty:
         raise InvalidRequest(f"failed to unmarshal {_ACTION}, err: EOF (the body is empty)")
     return action
+
+
+def _id_response(action_id: str) -> Response:
+    """The id of a job, as the dialect answers it: bare text."""
+    return Response(action_id, headers={"content-type": "text/plain; charset=utf-8"})
 
 
 def _invalid(action: Action) -> InvalidRequest:

@@ -28,6 +28,7 @@ from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.rebalance.reports import KIND as REBALANCE
 from proxy.rebalance.reports import RebalanceReports, is_rebalance_id, rebalance_id
+from proxy.remote.listranges import done_at_ns, kind_of
 
 _VERSION = "5.0.0"
 """The AIStore version whose dialect is spoken: clients compare it with their own."""
@@ -58,7 +59,9 @@ class ClusterRoutes:
         downloads: Downloads,
         rebalance: RebalanceReports,
         peers: Peers,
+        providers: Callable[[], list[str]],
     ) -> None:
+        """`providers` are those of the clouds whose buckets this node can reach."""
         self._identity = identity
         self._membership = membership
         self._leadership = leadership
@@ -66,6 +69,7 @@ class ClusterRoutes:
         self._downloads = downloads
         self._rebalance = rebalance
         self._peers = peers
+        self._providers = providers
 
     async def health(self, request: Request) -> Response:
         """200 when this proxy serves; with `readiness=true` or `prr=true` only when a target is there to serve with."""
@@ -158,7 +162,7 @@ class ClusterRoutes:
             "cluster_config": self._cluster_config,
             "node_stats": lambda: {"proxy": self._node_stats(), "target": {}},
             "sysinfo": lambda: {"proxy": {}, "target": {}},
-            "backends": list,
+            "backends": self._providers,
             "remote": lambda: {"a": None, "ver": 0},
         }
         return known[what]() if what in known else None
@@ -199,6 +203,9 @@ class ClusterRoutes:
             return dict(await self._rebalance.status(job_id))
         if not job_id:
             raise InvalidRequest(f'invalid x-{kind}: "id" is missing')
+        done_ns = done_at_ns(job_id)
+        if done_ns is not None:
+            return {"kind": kind_of(job_id), "uuid": job_id, "err": "", "end_time": done_ns, "aborted": False}
         record, figures = await self._downloads.figures(job_id)
         finished_ns, aborted = figures.finished_ns, figures.aborted or bool(record.aborted_ns)
         return {"kind": record.kind, "uuid": job_id, "err": "", "end_time": finished_ns, "aborted": aborted}
@@ -208,7 +215,7 @@ class ClusterRoutes:
             return dict(await self._rebalance.snapshots(job_id, only_running=only_running))
         if kind == "resilver":
             return await self._resilvers(job_id, only_running=only_running)
-        if job_id:
+        if job_id and done_at_ns(job_id) is None:
             raise JobNotFound(job_id)
         return {node.id: [] for node in self._membership.map.targets}
 

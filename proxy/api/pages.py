@@ -19,7 +19,8 @@ from proxy.jsonbody import integer, lower_keys, string, type_name
 from proxy.listing import Entry, Page
 
 MAX_PAGE = 10_000
-_CACHED, _ARCHIVES, _NAME_ONLY, _NAME_SIZE, _NOT_CACHED = 1, 8, 16, 32, 512
+_CACHED, _ARCHIVES, _NAME_ONLY, _NAME_SIZE = 1, 8, 16, 32
+_NOT_ADDED, _NOT_CACHED, _ONLY_OUTSIDE = 256, 512, 1024
 _MAX_FLAG_DIGITS = 20
 _NOT_RECURSIVE, _NO_DIRECTORIES = 2048, 8192
 _OBJECT_FLAGS, _DIRECTORY_FLAGS = 64, 256
@@ -34,16 +35,30 @@ _FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ListMessage:
-    """AIStore's LsoMsg as far as it means something here; `properties` are the wanted ones."""
+    """AIStore's LsoMsg as far as it means something here; `properties` are the wanted ones.
+
+    Of a bucket with a backend: `only_here` lists what is in the cluster, `only_absent` what is not; without
+    `looks_here` nobody asks what is; `adds` the bucket to those that are known.
+    """
 
     uuid: str
     prefix: str
-    after: str
+    token: str
+    start_after: str
     limit: int
     properties: frozenset[str]
     time_format: str
     is_recursive: bool
     with_directories: bool
+    only_here: bool
+    only_absent: bool
+    looks_here: bool
+    adds: bool
+
+    @property
+    def after(self) -> str:
+        """The name behind which a page begins, where tokens are names."""
+        return max(self.token, self.start_after)
 
     @property
     def needs_metadata(self) -> bool:
@@ -62,20 +77,23 @@ def parse_list_message(value: object) -> ListMessage:
     flags = _flags(fields)
     if flags & _ARCHIVES:
         raise Unsupported("listing the members of archives is not supported")
-    if flags & _NOT_CACHED:
-        raise InvalidRequest("flag 'not-cached' requires a remote bucket")
     limit = integer(fields, "pagesize", _WHAT)
     if limit < 0:
         raise InvalidRequest(f"{_WHAT}: 'pagesize' must not be negative")
     return ListMessage(
         uuid=string(fields, "uuid", _WHAT),
         prefix=string(fields, "prefix", _WHAT).rstrip("*"),
-        after=max(string(fields, "continuation_token", _WHAT), string(fields, "start_after", _WHAT)),
+        token=string(fields, "continuation_token", _WHAT),
+        start_after=string(fields, "start_after", _WHAT),
         limit=min(limit or MAX_PAGE, MAX_PAGE),
         properties=_properties(string(fields, "props", _WHAT), flags),
         time_format=string(fields, "time_format", _WHAT),
         is_recursive=not flags & _NOT_RECURSIVE,
         with_directories=not flags & _NO_DIRECTORIES,
+        only_here=bool(flags & _CACHED),
+        only_absent=bool(flags & _NOT_CACHED),
+        looks_here=not flags & _ONLY_OUTSIDE or bool(flags & _NOT_CACHED),
+        adds=not flags & _NOT_ADDED,
     )
 
 
@@ -102,8 +120,8 @@ def json_page(page: Page, message: ListMessage, uuid: str) -> bytes:
     """The page as JSON: directories first, then objects."""
     quote = encode_basestring
     parts = [f'{{"name":{quote(name)},"flags":{_DIRECTORY_FLAGS}}}' for name in _directories(page, message)]
-    if message.needs_metadata or "copies" in message.properties:
-        parts += [_json_entry(entry, message) for entry in page.entries]
+    if message.needs_metadata or "copies" in message.properties or page.absent:
+        parts += [_json_entry(entry, message, _flags_of(entry, page)) for entry in page.entries]
     elif message.properties:
         for entry in page.entries:
             size = f'"size":"{entry[1]}",' if entry[1] else ""
@@ -117,8 +135,8 @@ def json_page(page: Page, message: ListMessage, uuid: str) -> bytes:
 def msgpack_page(page: Page, message: ListMessage, uuid: str) -> bytes:
     """The page as msgpack, with the short keys that AIStore's clients expect."""
     entries: list[dict[str, Any]] = [{"n": name, "f": _DIRECTORY_FLAGS} for name in _directories(page, message)]
-    if message.needs_metadata or "copies" in message.properties:
-        entries += [_msgpack_entry(entry, message) for entry in page.entries]
+    if message.needs_metadata or "copies" in message.properties or page.absent:
+        entries += [_msgpack_entry(entry, message, _flags_of(entry, page)) for entry in page.entries]
     elif message.properties:
         entries += [
             {"n": entry[0], "s": entry[1], "f": _OBJECT_FLAGS} if entry[1] else {"n": entry[0], "f": _OBJECT_FLAGS}
@@ -134,7 +152,11 @@ def _directories(page: Page, message: ListMessage) -> Iterable[str]:
     return page.directories if message.with_directories else ()
 
 
-def _values(entry: Entry, message: ListMessage) -> list[tuple[str, str, Any]]:
+def _flags_of(entry: Entry, page: Page) -> int:
+    return 0 if entry[0] in page.absent else _OBJECT_FLAGS
+
+
+def _values(entry: Entry, message: ListMessage, flags: int) -> list[tuple[str, str, Any]]:
     """The wanted properties that an entry has, as (JSON key, msgpack key, value), in the dialect's order."""
     _, size, checksum, stored_ns, version, label, custom, grade, *target = entry
     wanted = message.properties
@@ -146,15 +168,15 @@ def _values(entry: Entry, message: ListMessage) -> list[tuple[str, str, Any]]:
         ("custom-md", "m", _custom(custom) if "custom" in wanted and custom else ""),
         ("grade", "grade", grade if "grade" in wanted else ""),
         ("size", "s", size if "size" in wanted else 0),
-        ("copies", "c", 1 if "copies" in wanted else 0),
-        ("flags", "f", _OBJECT_FLAGS),
+        ("copies", "c", 1 if "copies" in wanted and flags else 0),
+        ("flags", "f", flags),
     ]
     return [value for value in values if value[2]]
 
 
-def _json_entry(entry: Entry, message: ListMessage) -> str:
+def _json_entry(entry: Entry, message: ListMessage, flags: int) -> str:
     parts = [f'"name":{encode_basestring(entry[0])}']
-    for key, _, value in _values(entry, message):
+    for key, _, value in _values(entry, message, flags):
         if key == "size":
             parts.append(f'"size":"{value}"')
         else:
@@ -162,8 +184,8 @@ def _json_entry(entry: Entry, message: ListMessage) -> str:
     return "{" + ",".join(parts) + "}"
 
 
-def _msgpack_entry(entry: Entry, message: ListMessage) -> dict[str, Any]:
-    return {"n": entry[0]} | {key: value for _, key, value in _values(entry, message)}
+def _msgpack_entry(entry: Entry, message: ListMessage, flags: int) -> dict[str, Any]:
+    return {"n": entry[0]} | {key: value for _, key, value in _values(entry, message, flags)}
 
 
 def _custom(custom: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from common import web
 from common.epochs import Epoch, EpochGate
 from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound, RequestError
-from common.names import Bucket
+from common.names import Bucket, validate_object_name
 from common.shares import JobSpec, TaskSpec
 from target.api.mountpaths import listed, snaps
 from target.disks import Disks
@@ -26,8 +26,11 @@ from target.downloads.service import Downloads
 from target.downloads.story import Story
 from target.downloads.survey import Surveyor
 from target.membership import Membership
+from target.rebalance.neighbours import Neighbours
 from target.storage.store import Store
 
+_DELETIONS = 8
+"""How many of one message are under way at once."""
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 PREFIX = "/intra/v1/"
 
@@ -56,6 +59,7 @@ class Parts:
     membership: Membership
     epochs: EpochGate
     disks: Disks
+    neighbours: Neighbours
 
 
 class IntraApi:
@@ -73,6 +77,7 @@ class IntraApi:
         self._membership = parts.membership
         self._epochs = parts.epochs
         self._disks = parts.disks
+        self._neighbours = parts.neighbours
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
         if scope["method"] != "POST":
@@ -109,8 +114,10 @@ class IntraApi:
             ("hosts", "hold"): self._hold,
             ("shares", "survey"): self._survey,
             ("objects", "list"): self._list,
+            ("objects", "look"): self._look,
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
+            ("objects", "delete"): self._delete,
             ("mountpaths",): self._mountpaths,
             ("buckets",): self._buckets,
             ("buckets", "destroy"): self._destroy_bucket,
@@ -227,6 +234,12 @@ class IntraApi:
         told = entries if body.get("sources") else [entry[:-1] for entry in entries]
         return {"entries": told, "placement_version": placement_version}
 
+    async def _look(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        bucket, bucket_id = Bucket.from_uname(body["bucket"]), int(body["bucket_id"])
+        placement_version = self._membership.cluster_map.placement_version
+        entries = await asyncio.to_thread(self._store.look, bucket, bucket_id, body["names"])
+        return {"entries": [entry[:-1] for entry in entries], "placement_version": placement_version}
+
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(
             self._read_piece, Bucket.from_uname(body["bucket"]), body["name"], body["offset"], body["limit"]
@@ -244,6 +257,20 @@ class IntraApi:
     async def _remove(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         with contextlib.suppress(ObjectNotFound):
             await asyncio.to_thread(self._store.delete, Bucket.from_uname(body["bucket"]), body["name"])
+
+    async def _delete(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        """Delete objects, wherever else they may lie, too; those that are nowhere are passed over."""
+        bucket, bucket_id = Bucket.from_uname(body["bucket"]), int(body["bucket_id"])
+        room = asyncio.Semaphore(_DELETIONS)
+
+        async def delete(name: str) -> int:
+            async with room:
+                with contextlib.suppress(ObjectNotFound):
+                    await self._neighbours.delete(bucket, validate_object_name(name), bucket_id)
+                    return 1
+            return 0
+
+        return {"deleted": sum(await asyncio.gather(*(delete(name) for name in body["names"])))}
 
     async def _destroy_bucket(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         await asyncio.to_thread(self._store.destroy_bucket, Bucket.from_uname(body["bucket"]), body["bucket_id"])

@@ -21,6 +21,7 @@ from common.names import Bucket
 from target.storage import layout, metadata
 from target.storage.directories import BucketDirectory
 from target.storage.kernel import DIRECTORY, try_open_beneath
+from target.storage.metadata import ObjectMetadata
 from target.storage.mountpath import Mountpath
 
 MAX_KEPT_WALKS = 16
@@ -40,6 +41,15 @@ class ListEntry(NamedTuple):
     custom: dict[str, str] | None
     grade: str
     source: str
+
+
+def list_entry(name: str, found: ObjectMetadata, mountpath: str) -> ListEntry:
+    """An object as a listing shows it."""
+    custom = dict(found.custom) if found.custom else None
+    return ListEntry(
+        *(name, found.size, found.checksum, found.stored_ns, found.version, mountpath, custom, found.grade),
+        found.source,
+    )
 
 
 class _Walk(NamedTuple):
@@ -161,11 +171,7 @@ def _entries(
         found = metadata.read_at(roots[number] + path)
         if found is None:
             continue
-        custom = dict(found.custom) if found.custom else None
-        entry = ListEntry(
-            *(name, found.size, found.checksum, found.stored_ns, found.version, ids[number], custom, found.grade),
-            found.source,
-        )
+        entry = list_entry(name, found, ids[number])
         if not entries or entries[-1].name != name:
             entries.append(entry)
         elif entries[-1].stored_ns < entry.stored_ns:

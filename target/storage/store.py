@@ -20,7 +20,7 @@ from common.names import Bucket, printable
 from target.storage import reader
 from target.storage.committer import Committer
 from target.storage.faults import NoMountpath, ObjectDamaged
-from target.storage.listing import ListEntry, Listings
+from target.storage.listing import ListEntry, Listings, list_entry
 from target.storage.metadata import Damaged, ObjectMetadata
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.mountpaths import Mountpaths, Slot, View
@@ -230,6 +230,15 @@ class Store:
                 raise DiskFailure(f"listing {bucket.cname}: {os.strerror(error.errno or 0)}") from None
             if view is self.mountpaths.view:  # else objects may have moved to where it was not looked
                 return page
+
+    def look(self, bucket: Bucket, bucket_id: int, names: Sequence[str]) -> list[ListEntry]:
+        """Those of these objects that are here, as a listing shows them; raises DiskError."""
+        entries = []
+        for name in names:
+            with contextlib.suppress(ObjectNotFound):
+                found, mountpath = self.head(bucket, name, bucket_id)
+                entries.append(list_entry(name, found, mountpath.id))
+        return entries
 
     def is_empty(self) -> bool:
         """Whether no bucket has an object here, for sure and now; a disk that is out of reach may have one."""

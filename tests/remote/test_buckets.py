@@ -44,7 +44,11 @@ def test_a_bucket_that_is_nowhere_is_named_as_its_service_does(cluster: Cluster)
 
 
 def test_a_bucket_of_a_provider_without_a_backend(cluster: Cluster) -> None:
-    assert cluster.api.call("HEAD", "/v1/buckets/some?provider=oci").status_code == 400
+    assert cluster.api.call("HEAD", "/v1/buckets/some?provider=oci").status_code == 404
+
+
+def test_the_clouds_that_can_be_reached_are_told(cluster: Cluster) -> None:
+    assert cluster.api.call("GET", "/v1/cluster?what=backends").json() == ["aws", "azure", "gcp"]
 
 
 def test_a_bucket_can_be_recorded_on_demand_once(cluster: Cluster, bucket: str) -> None:
