@@ -51,7 +51,7 @@ class GcsSettings(Settings):
 class AzureSettings(Settings):
     """Containers `az://…`."""
 
-    account: str = Field(default="", pattern=r"^([a-z0-9]{3,24})?$")
+    account: str = ""
     endpoint: str = Field(
         default="", pattern=r"^(https?://[^?#]+)?$", description="Of the blob service, with the account."
     )
