@@ -10,11 +10,13 @@ from common.backends.settings import (
     CREDENTIALS,
     AzureSettings,
     BackendSettings,
+    ClusterSettings,
     GcsSettings,
     S3Settings,
     load_backends,
 )
 from common.errors import InvalidRequest
+from common.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs/sources.md"
 FILE = """
@@ -166,7 +168,23 @@ def test_the_examples_in_the_documents_are_files_of_that_kind(tmp_path: Path) ->
     assert settings.s3_of("open-data", {}).anonymous
 
 
-def test_every_setting_of_s3_is_documented() -> None:
-    section = DOCUMENT.read_text(encoding="utf-8").split("\n## S3\n")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("title", "model"),
+    [
+        ("S3", S3Settings),
+        ("Google Cloud Storage", GcsSettings),
+        ("Azure", AzureSettings),
+        ("Another cluster", ClusterSettings),
+    ],
+)
+def test_every_setting_is_documented(title: str, model: type[Settings]) -> None:
+    section = DOCUMENT.read_text(encoding="utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == S3Settings.model_fields.keys()
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == model.model_fields.keys()
+
+
+def test_what_a_job_may_bring_is_documented() -> None:
+    section = DOCUMENT.read_text(encoding="utf-8").split("\n## Credentials\n")[1].split("\n## ")[0]
+    table = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][1:]
+    named = [set(re.findall(r"`(\w+)`", row)) - {"token_uri"} for row in table]
+    assert named == [CREDENTIALS[provider] for provider in ("aws", "gcp", "azure", "ais")]
