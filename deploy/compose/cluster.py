@@ -2,12 +2,15 @@
 
     python3 deploy/compose/cluster.py up | down [--volumes] | scale 8 | upgrade
 
-How many targets there are is remembered in `.compose/`. What a container is made of is left to the compose files.
+How many targets there are is remembered in `.compose/`, where the nodes' files lie, too. What a container is made of is
+left to the compose files.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import json
 import os
 import subprocess
@@ -26,6 +29,10 @@ _MAX_TARGETS = 64
 _FIRST_PORT = 9101
 _DISKS = ("disk1", "disk2")
 _PROFILES = {"monitoring": ("prometheus", "grafana"), "prometheus": ("prometheus",)}
+_ETC = "/etc/haul"
+"""Where nodes see the files that are for all of them."""
+_KEY, _BACKENDS = "secret.key", "backends.toml"
+_KEY_BYTES = 32
 _POLL_SECONDS = 0.5
 _EVERYWHERE = "0.0.0.0"  # noqa: S104
 
@@ -57,6 +64,41 @@ def volumes_of(name: str) -> list[str]:
     return [name, *(f"{name}-{disk}" for disk in _DISKS)]
 
 
+class NodeFiles:
+    """The directory that all nodes see as `/etc/haul`: a key for credentials of jobs, `backends.toml` if there is one.
+
+    Nodes run as a user of their own, so it is open to everybody, and the directory that it lies in to its owner only.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = directory / _KEY
+
+    def prepare(self) -> None:
+        """Make the directory and the key, if they are missing."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.parent.chmod(0o700)
+        self._directory.chmod(0o755)
+        with contextlib.suppress(FileExistsError), self._key.open("xb") as file:
+            file.write(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)) + b"\n")
+        self._key.chmod(0o644)
+
+    def variables(self) -> dict[str, str]:
+        """What the compose files need to know; a node that was told of a file that is missing would not start."""
+        has_backends = (self._directory / _BACKENDS).exists()
+        return {
+            "HAUL_ETC": str(self._directory),
+            "HAUL_SECRET_KEY_FILE": f"{_ETC}/{_KEY}",
+            "HAUL_BACKENDS_FILE": f"{_ETC}/{_BACKENDS}" if has_backends else "",
+        }
+
+    def forget(self) -> None:
+        """Remove the key: nothing is left that was sealed with it."""
+        self._key.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody's file is in it
+            self._directory.rmdir()
+
+
 class ComposeCluster:
     """The containers of one project; `project` and the ports are taken from the environment, as compose does."""
 
@@ -64,6 +106,7 @@ class ComposeCluster:
         self._project = project
         self._state = ROOT / ".compose" / f"{project}.json"
         self._more = ROOT / ".compose" / f"{project}-targets.yml"
+        self._files = NodeFiles(ROOT / ".compose" / f"{project}-etc")
         self._compose = _compose_command()
 
     @property
@@ -86,6 +129,7 @@ class ComposeCluster:
         if with_volumes:
             self._state.unlink(missing_ok=True)
             self._more.unlink(missing_ok=True)
+            self._files.forget()
 
     def scale(self, targets: int) -> None:
         """Have that many targets: new ones join; those too many are emptied first, and leave with their volumes."""
@@ -168,7 +212,7 @@ class ComposeCluster:
         return ["etcd1", "etcd2", "etcd3", "proxy1", "proxy2", *(f"target{n}" for n in range(1, targets + 1))]
 
     def _write(self, targets: int) -> None:
-        self._state.parent.mkdir(exist_ok=True)
+        self._files.prepare()
         self._state.write_text(json.dumps({"targets": targets}) + "\n", encoding="utf-8")
         numbers = range(_IN_FILE + 1, targets + 1)
         if not numbers:
@@ -183,7 +227,8 @@ class ComposeCluster:
         files = [ROOT / "docker-compose.yml", *([self._more] if self._more.exists() else [])]
         chosen = [option for file in files for option in ("--file", str(file))]
         command = [*self._compose, "--project-name", self._project, *chosen, *arguments]
-        if (code := subprocess.run(command, check=False).returncode) != 0:
+        environment = os.environ | self._files.variables()
+        if (code := subprocess.run(command, env=environment, check=False).returncode) != 0:
             raise Failed(f"{' '.join(self._compose)} {' '.join(arguments)} ended with exit code {code}")
 
 

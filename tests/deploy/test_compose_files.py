@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from common.backends.settings import load_backends
 from common.metrics import PATH
 from common.settings import load_settings
-from deploy.compose.cluster import service_of, volumes_of
+from common.vault import Vault
+from deploy.compose.cluster import NodeFiles, service_of, volumes_of
 from proxy.config import ProxyConfig
 from target.config import TargetConfig
 from tests.metrics.scraping import documented
@@ -48,6 +50,50 @@ def test_there_are_three_members_of_etcd_two_proxies_and_four_targets() -> None:
 def test_the_settings_are_those_of_the_nodes(name: str) -> None:
     settings = load_settings(ProxyConfig if name.startswith("proxy") else TargetConfig, None, environment(name))
     assert settings.id == name
+
+
+def seen_by_nodes(files: NodeFiles, name: str) -> tuple[ProxyConfig | TargetConfig, Path]:
+    """A node's settings with the directory that it sees, and where that is outside."""
+    variables = files.variables()
+    (mount,) = KINDS["node"]["volumes"]
+    outside, inside, mode = _VARIABLE.sub(lambda match: variables[match[1]], mount).split(":")
+    assert (inside, mode) == ("/etc/haul", "ro")
+    raw = KINDS["node"]["environment"]
+    told = {key: _VARIABLE.sub(lambda match: variables.get(match[1], match[2]), str(raw[key])) for key in raw}
+    return load_settings(
+        ProxyConfig if name.startswith("proxy") else TargetConfig, None, environment(name) | told
+    ), Path(outside)
+
+
+@pytest.mark.parametrize("name", ["proxy1", "target1"])
+def test_nodes_get_the_key_that_is_made_for_them_and_backends_only_where_there_are_some(
+    name: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "compose/haul-etc"
+    files = NodeFiles(directory)
+    files.prepare()
+    settings, outside = seen_by_nodes(files, name)
+    assert (outside, settings.backends_file) == (directory, None)
+    key_file = settings.secret_key_file
+    assert key_file == Path("/etc/haul/secret.key")
+    sealed = Vault(outside / key_file.name).seal({"credentials": {"token": "t"}})
+    (directory / "backends.toml").write_text("[s3]\nanonymous = true\n")
+    files.prepare()
+    settings, _ = seen_by_nodes(files, name)
+    assert settings.backends_file == Path("/etc/haul/backends.toml")
+    assert load_backends(outside / settings.backends_file.name).s3.anonymous
+    assert Vault(outside / key_file.name).open(sealed) == {"credentials": {"token": "t"}}
+
+
+def test_the_files_of_nodes_are_open_to_nodes_and_closed_to_others(tmp_path: Path) -> None:
+    directory = tmp_path / "compose/haul-etc"
+    files = NodeFiles(directory)
+    files.prepare()
+    modes = [path.stat().st_mode & 0o777 for path in (directory.parent, directory, directory / "secret.key")]
+    assert modes == [0o700, 0o755, 0o644]
+    (directory / "backends.toml").touch()
+    files.forget()
+    assert [path.name for path in directory.iterdir()] == ["backends.toml"]
 
 
 def test_a_target_is_told_of_every_proxy_and_every_etcd_member_is_asked() -> None:

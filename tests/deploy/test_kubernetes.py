@@ -141,6 +141,16 @@ def test_the_settings_are_those_of_the_nodes() -> None:
     assert target.proxies == ("http://haul-proxies:8080",)
 
 
+def test_nodes_see_the_secrets_that_there_are_and_start_without_any() -> None:
+    for name in ("haul-proxy", "haul-target"):
+        (volume,) = [volume for volume in pod(workload(name))["volumes"] if "secret" in volume]
+        assert volume["secret"] == {"secretName": "haul-secrets", "optional": True, "defaultMode": 0o440}
+        assert pod(workload(name))["securityContext"]["fsGroup"] == 10001
+        (container,) = pod(workload(name))["containers"]
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+        assert (mount["mountPath"], mount["readOnly"]) == ("/etc/haul", True)
+
+
 def test_the_etcd_that_comes_along_is_the_one_that_the_proxies_ask() -> None:
     etcd = workload("haul-etcd")
     members = [f"haul-etcd-{number}.haul-etcd" for number in range(etcd["spec"]["replicas"])]
