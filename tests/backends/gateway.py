@@ -24,7 +24,8 @@ class Gateway:
         """Hold what a client says after so many sends of clients, until `let_go`."""
         self.is_holding = threading.Event()
         self._flows = threading.Event()
-        self._sends = 0
+        self.sends = 0
+        """How often clients have said something."""
         self.requests = 0
         """Connections that have been made; with a status to answer, each is one request."""
 
@@ -45,8 +46,8 @@ class Gateway:
         self._flows.set()
 
     def _hold_back(self) -> None:
-        self._sends += 1
-        if self.relays_until is not None and self._sends > self.relays_until:
+        self.sends += 1
+        if self.relays_until is not None and self.sends > self.relays_until:
             self.is_holding.set()
             self._flows.wait()
 
