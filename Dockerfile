@@ -11,9 +11,9 @@ RUN python3 -m venv /opt/haul \
     && if ls /wheels/*.whl >/dev/null 2>&1; then printf '[global]\nno-index = true\nfind-links = /wheels\n' >/etc/pip.conf; fi
 WORKDIR /src
 COPY pyproject.toml README.md ./
-# The dependencies alone first: they change seldom, and their layer is kept.
-RUN /opt/haul/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        >/requirements.txt \
+COPY deploy/docker/requirements.py /requirements.py
+# The dependencies alone first: they change seldom, and their layer is kept. With the extras for all sources of objects.
+RUN /opt/haul/bin/python /requirements.py pyproject.toml >/requirements.txt \
     && /opt/haul/bin/pip install --no-cache-dir --disable-pip-version-check --requirement /requirements.txt
 COPY common ./common
 COPY proxy ./proxy

@@ -146,6 +146,11 @@ class NodeSettings(Settings):
         description="TOML file with the ways to S3, GCS, Azure and other clusters; the same for all nodes. "
         "See `docs/sources.md`.",
     )
+    secret_key_file: Path | None = Field(
+        None,
+        description="File with the key that credentials of jobs are kept under: 32 bytes in URL-safe base64, the same "
+        "for all nodes. Without it jobs cannot carry credentials.",
+    )
 
 
 C = TypeVar("C", bound=NodeSettings)

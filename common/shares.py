@@ -69,7 +69,8 @@ class JobSpec:
     know whose task was whose. `connections` is per target and `bytes_per_hour` per cluster, 0 for unlimited; the latter
     is divided by `share_count`, the number of targets that have a part of the job. `total` counts the objects of the
     whole job. `template` is empty unless the target itself expands a range and keeps its own names; `is_cut` when it
-    has lost what its links need to be fetched. `headers` are secrets.
+    has lost what its links need to be fetched. `headers` are secrets; where the job carries credentials, these are
+    `sealed` with them. `source` (what was listed, with its version) is shown.
     """
 
     id: str
@@ -84,6 +85,7 @@ class JobSpec:
     connections: int = 0
     bytes_per_hour: int = 0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    sealed: bytes = field(default=b"", repr=False)
     template: str = ""
     subdir: str = ""
     priority: int = DEFAULT_PRIORITY
@@ -91,6 +93,7 @@ class JobSpec:
     assignment: str = ""
     lost: tuple[str, ...] = ()
     earlier: tuple[Planned, ...] = ()
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property
@@ -119,7 +122,7 @@ class JobSpec:
         is_cut = self.is_cut or template != self.template
         if template and "{" not in template:
             template += "#{0..0}"  # the range stood in what is gone; it had one value, or its names would have collided
-        return replace(self, headers=(), template=template, is_cut=is_cut, unknown={})
+        return replace(self, headers=(), sealed=b"", template=template, is_cut=is_cut, unknown={})
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:

@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import Request, Response
@@ -31,6 +32,7 @@ from common.metastore.etcd.login import Credentials
 from common.metastore.etcd.store import EtcdStore
 from common.metrics import Exposition
 from common.nodeclient import NodeClient
+from common.vault import Vault
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
 from proxy.api import downloads as download_api
@@ -64,11 +66,13 @@ from proxy.rebalance.settling import Settling
 from proxy.remote.buckets import RemoteBuckets
 from proxy.remote.listing import RemoteListing
 from proxy.remote.listranges import ListRanges
+from proxy.sources.holds import HubHolds
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
 from proxy.watching import follow
 
 _STILL_PART = 2 / 3
 _HOLDINGS_SECONDS = 5.0
+_HOLD_SECONDS = 5.0
 _START_SECONDS = 20.0
 _START_PAUSE_SECONDS = 0.5
 _log = structlog.get_logger("proxy")
@@ -103,10 +107,12 @@ class ProxyNode:
         self._jobs = JobStore(self._store)
         control = Control(self._jobs, self._membership, peers, self._scope)
         claims = Claims(self._jobs, config.decision_grace_seconds)
-        self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+        holds = HubHolds(partial(self._tell_proxies, peers))
+        self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, holds)
         self._listing = Listing(self._membership, peers)
+        vault = Vault(config.secret_key_file)
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
-        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, vault, self._scope)
         self._downloads = Downloads(
             *(self._jobs, self._buckets, self._membership, peers, self._scope),
             control,
@@ -117,7 +123,9 @@ class ProxyNode:
         self._redirects = ObjectRedirects(self._remote, self._membership)
         # Before it could be given up: its lease must have ended, and the grace time, too.
         still_after_seconds = (self._membership.ttl_seconds + config.failover_grace_seconds) * _STILL_PART
-        self._intra = IntraApi(self._membership, self._buckets, self._downloads, control, claims, still_after_seconds)
+        self._intra = IntraApi(
+            *(self._membership, self._buckets, self._downloads), control, claims, holds, still_after_seconds
+        )
         reassigning = Reassigning(self._jobs, self._membership, peers, Assigner(peers), control, self._scope)
         self._housekeeping = Housekeeping(
             self._leadership,
@@ -162,6 +170,11 @@ class ProxyNode:
         self._asking.close()
         self._hub.close()
         await asyncio.to_thread(self._sources.close)
+
+    def _tell_proxies(self, peers: Peers, body: dict[str, Any]) -> None:
+        """One that does not hear it will hear it from the Hub, if it asks."""
+        calls = dict.fromkeys(self._membership.other_proxies(), body)
+        self._scope.start("hold of the hub", peers.call_each(calls, "/intra/v1/hub/hold", _HOLD_SECONDS))
 
     async def _stay_joined(self) -> None:
         try:

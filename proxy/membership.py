@@ -96,6 +96,10 @@ class Membership:
         """The targets that are alive."""
         return [node for node in self._map.targets if node.id in self._online]
 
+    def other_proxies(self) -> list[Node]:
+        """The proxies that are alive, but for this one."""
+        return [node for node in self._map.proxies if node.id in self._online and node.id != self._own.id]
+
     def first_online_proxy(self) -> str:
         """A living proxy of the map, the same one wherever this is asked; any of the map when none is known to live."""
         known = [node.id for node in self._map.proxies] or [self._own.id]

@@ -24,6 +24,7 @@ from common.metrics import PATH as METRICS_PATH
 from common.metrics import Exposition
 from common.names import Bucket
 from common.nodeclient import NodeClient
+from common.vault import Vault
 from target.addresses import OwnAddresses
 from target.api.fast_reads import fast_reads
 from target.api.intra import PREFIX as INTRA_PREFIX
@@ -86,6 +87,7 @@ class TargetNode:
         self._name = f"t[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
+        self._vault = Vault(config.secret_key_file)
         self._sources = Sources(load_backends(config.backends_file))
         self._asking = Asking(self._sources)
         identity = take_data_dir(config.data_dir, config.id, config.cluster_id)
@@ -124,6 +126,8 @@ class TargetNode:
             lambda bucket, name: self._store.head(bucket, name)[0],
             self._survey_guard,
             TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
+            self._sources,
+            self._vault,
         )
         ledger = Ledger(config.id, self._journal, self._stored_metadata)
         self._copies = Copies(self._journal)
@@ -191,6 +195,7 @@ class TargetNode:
             self._lanes,
             story,
             budgets,
+            self._vault,
         )
 
     def _build_rebalance(self, config: TargetConfig) -> Neighbours:

@@ -13,6 +13,7 @@ import httpx
 import uvloop
 
 from common import node
+from common.vault import new_key
 from proxy.app import ProxyNode
 from proxy.config import ProxyConfig
 from target.app import TargetNode
@@ -60,6 +61,8 @@ class Cluster:
         **target_settings: Any,
     ) -> None:
         self._root = root
+        self._key_file = root / "secret.key"
+        self._key_file.write_text(new_key())
         self._backends_file = root / "backends.toml" if backends else None
         if self._backends_file is not None:
             self._backends_file.write_text(backends)
@@ -99,6 +102,7 @@ class Cluster:
             "cluster_id": CLUSTER_ID,
             "data_dir": self._root / node_id,
             "backends_file": self._backends_file,
+            "secret_key_file": self._key_file,
         }
 
     def __enter__(self) -> Self:

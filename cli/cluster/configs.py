@@ -10,6 +10,9 @@ from cli.cluster.shape import ClusterShape, NodeShape
 
 Value = str | int | Sequence[str]
 FILE_NAME = "config.toml"
+KEY_FILE = "secret.key"
+BACKENDS_FILE = "backends.toml"
+"""In the cluster's directory, where it is put by whoever has other services to reach."""
 
 
 def path_of(directory: Path, node: NodeShape) -> Path:
@@ -17,8 +20,8 @@ def path_of(directory: Path, node: NodeShape) -> Path:
     return directory / node.id / FILE_NAME
 
 
-def fields_of(shape: ClusterShape, directory: Path, node: NodeShape) -> dict[str, Value]:
-    """The settings of one node."""
+def fields_of(shape: ClusterShape, directory: Path, node: NodeShape, *, has_backends: bool = False) -> dict[str, Value]:
+    """The settings of one node; `has_backends` when there is a file that says how other services are reached."""
     common: dict[str, Value] = {
         "id": node.id,
         "host": shape.host,
@@ -26,7 +29,10 @@ def fields_of(shape: ClusterShape, directory: Path, node: NodeShape) -> dict[str
         "public_url": shape.public_url(node),
         "cluster_id": shape.cluster_id,
         "data_dir": str(directory / node.id),
+        "secret_key_file": str(directory / KEY_FILE),
     }
+    if has_backends:
+        common["backends_file"] = str(directory / BACKENDS_FILE)
     if node.role == "proxy":
         return common | {"meta_store": shape.meta_store or f"sqlite:{directory / 'meta.db'}"}
     return common | {

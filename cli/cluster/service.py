@@ -22,6 +22,7 @@ from cli.client import verification
 from cli.cluster import configs, ports, processes, shape
 from cli.cluster.shape import ClusterShape, NodeShape, Wanted
 from cli.errors import CommandError, NoAnswer
+from common import vault
 from common.clock import monotonic
 from common.names import printable
 
@@ -31,6 +32,8 @@ _GIVE_UP_SECONDS = 5.0
 _PORT_PATIENCE_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 _LOCK_FILE = ".lock"
+_EXPECTED_FILES = {_LOCK_FILE, configs.BACKENDS_FILE}
+"""What may be in the directory of a cluster that is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ def _refuse_changes(directory: Path, existing: ClusterShape, wanted: Wanted) -> 
 
 def _new_shape(directory: Path, wanted: Wanted) -> ClusterShape:
     """Decide the shape of a cluster in an empty directory and record it."""
-    if strangers := sorted(entry.name for entry in directory.iterdir() if entry.name != _LOCK_FILE):
+    if strangers := sorted(entry.name for entry in directory.iterdir() if entry.name not in _EXPECTED_FILES):
         shown = ", ".join(printable(name) for name in strangers[:3])
         raise CommandError(f"{directory} holds no cluster and is not empty ({shown}); choose an empty --dir")
     defaults = shape.DEFAULTS
@@ -202,7 +205,7 @@ def _remove_files(directory: Path, plan: ClusterShape) -> None:
     """Take away what a failed first start has made; the directory was empty before."""
     for node in plan.nodes:
         shutil.rmtree(directory / node.id, ignore_errors=True)
-    for leftover in [*directory.glob("meta.db*"), directory / shape.FILE_NAME]:
+    for leftover in [*directory.glob("meta.db*"), directory / shape.FILE_NAME, directory / configs.KEY_FILE]:
         leftover.unlink(missing_ok=True)
 
 
@@ -246,7 +249,11 @@ def _start_stopped(directory: Path, plan: ClusterShape, starting: dict[str, _Sta
 def _start(directory: Path, plan: ClusterShape, node: NodeShape) -> _Starting:
     config = configs.path_of(directory, node)
     config.parent.mkdir(mode=0o700, exist_ok=True)
-    state.write_atomically(config, configs.to_toml(configs.fields_of(plan, directory, node)))
+    if not (key_file := directory / configs.KEY_FILE).exists():
+        state.write_atomically(key_file, vault.new_key())
+    has_backends = (directory / configs.BACKENDS_FILE).exists()
+    fields = configs.fields_of(plan, directory, node, has_backends=has_backends)
+    state.write_atomically(config, configs.to_toml(fields))
     log = config.parent / processes.LOG_FILE
     begins_at = processes.size_of(log)
     return _Starting(node, processes.start(node.role, config), log, begins_at)

@@ -5,6 +5,7 @@ What is posted is decided by `cli.downloads.requests`; watching is left to `cli.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from cli import output, uris
 from cli.client import Client, find_endpoints
 from cli.downloads import api, credentials, manifest, objectlist, reports, requests, sources, watch
 from cli.downloads.joboptions import Options, common_fields, header_fields, seconds_of
-from cli.downloads.repositories import RepositoryOptions, build_repository
+from cli.downloads.repositories import RepositoryOptions, build_repository, with_token
 from cli.downloads.sources import InBucket, Selection
 from cli.downloads.watch import Watching
 from cli.errors import UsageError
@@ -92,7 +93,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             metavar="TOKEN",
             envvar="HF_TOKEN",
             show_envvar=True,
-            help="Token for gated and private repositories.",
+            help="Token for gated and private repositories; for links to huggingface.co, too, and for no others.",
         ),
     ] = "",
     include: Annotated[
@@ -206,6 +207,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         body |= {"credentials": credentials.read(credentials_file)} if credentials_file else {}
     else:
         body = _from_source(source, uris.parse(destination), object_list, options, selection, credentials_file)
+        body = _with_token(body, hf_auth)
     if dry_run:
         body |= {"dry_run": True}
     watching = Watching(
@@ -226,6 +228,16 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
             reports.show_dry_run(answer, units, as_json=as_json)
         else:
             _started(client, str(answer["id"]), watching, waits=wait or progress or bool(timeout))
+
+
+def _with_token(body: dict[str, Any], token: str) -> dict[str, Any]:
+    """Links to HuggingFace are asked for with its token, if there is one."""
+    if not token:
+        return body
+    body, is_mixed = with_token(body, token, os.environ.get("HF_ENDPOINT", ""))
+    if is_mixed:
+        output.note("Not all links lead to HuggingFace: its token is not sent with any of them.")
+    return body
 
 
 def _started(client: Client, job_id: str, watching: Watching, *, waits: bool) -> None:

@@ -278,6 +278,7 @@ def describe(job: JobStatus, units: Units, *, verbose: bool) -> list[str]:
     result = [
         f"{formats.name(job.id)}  {formats.name(job.description)}",
         f"  state:    {job.state}",
+        *([f"  source:   {formats.name(job.source)}"] if job.source else []),
         f"  started:  {when(job.started)}",
     ]
     if job.is_over:

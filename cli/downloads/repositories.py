@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,10 @@ from cli.downloads.naming import subdirectory
 from cli.errors import UsageError
 from cli.uris import Location
 from common.errors import RequestError
+from common.links import origin_of
 from common.units import parse_size
+
+_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +56,26 @@ def build_repository(destination: Location, wanted: RepositoryOptions, options: 
     if wanted.file and destination.name and not destination.name.endswith("/"):
         return body | {"object_name": destination.name}
     return body | subdirectory(destination.name)
+
+
+def with_token(body: dict[str, Any], token: str, endpoint: str) -> tuple[dict[str, Any], bool]:
+    """The body with the Hub's token, if all of its links lead to the Hub, and whether some do and others do not.
+
+    The Hub is huggingface.co, by https, and what `endpoint` names besides. An `Authorization` that is typed stays.
+    """
+    hubs = {origin_of(hub) for hub in (_HUB, endpoint) if hub}
+    at_hub = [origin_of(link) in hubs for link in _links(body)]
+    headers = body.get("headers", {})
+    if not at_hub or not all(at_hub):
+        return body, any(at_hub)
+    if not any(name.lower() == "authorization" for name in headers):
+        body = body | {"headers": headers | header_fields([f"Authorization: Bearer {token}"])}
+    return body, False
+
+
+def _links(body: Mapping[str, Any]) -> list[str]:
+    """All links that a body has itself; a template counts as one."""
+    objects = body.get("objects", ())
+    listed = objects.values() if isinstance(objects, Mapping) else objects
+    links = [entry.get("link", "") if isinstance(entry, Mapping) else entry for entry in listed]
+    return [*links, *(body[key] for key in ("link", "template") if key in body)]

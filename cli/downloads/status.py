@@ -35,7 +35,8 @@ class JobStatus:
     """The whole job at one moment; times in unix seconds, `finished` 0 while it runs.
 
     `stored_bytes` is None when the cluster does not say how many bytes it has fetched. `silent_targets` do not answer
-    at the moment; their last known figures are in the sums. `wire` is the answer itself.
+    at the moment; their last known figures are in the sums. `source` is what was listed, with its version, where that
+    is told. `wire` is the answer itself.
     """
 
     id: str
@@ -53,6 +54,7 @@ class JobStatus:
     current: tuple[Task, ...]
     failures: tuple[Failure, ...]
     silent_targets: tuple[str, ...]
+    source: str
     wire: Mapping[str, Any]
 
     @property
@@ -114,6 +116,7 @@ class JobStatus:
                 for entry in fields.get("download_errors") or ()
             ),
             silent_targets=tuple(str(target) for target in fields.get("stale_targets") or ()),
+            source=str(fields.get("source", "")),
             wire=fields,
         )
 

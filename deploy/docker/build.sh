@@ -3,7 +3,7 @@
 # Prometheus only if PROMETHEUS_IMAGE is haul-prometheus:local.
 #
 # BASE_IMAGE chooses the base; unset, Python's official image is taken, or where it cannot be pulled, one is made from
-# Debian's packages (base.sh). WHEELS is a directory with wheels of everything in pyproject.toml and of setuptools;
+# Debian's packages (base.sh). WHEELS is a directory with wheels of all that requirements.py lists and of setuptools;
 # unset, pip fetches them here, with this machine's own settings: the build itself asks no package index.
 set -eu
 cd "$(dirname "$0")/../.."

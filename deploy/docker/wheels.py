@@ -25,7 +25,9 @@ def main() -> int:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     machine = subprocess.run(["uname", "-m"], check=True, capture_output=True, text=True).stdout.strip()
     wanted = directory / "wanted"
-    needs = "\n".join([version, machine, *project["build-system"]["requires"], *project["project"]["dependencies"]])
+    listing = [sys.executable, str(Path(__file__).with_name("requirements.py")), str(root / "pyproject.toml")]
+    wanted_by_image = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+    needs = "\n".join([version, machine, *project["build-system"]["requires"], *wanted_by_image])
     if wanted.is_file() and wanted.read_text(encoding="utf-8") == needs:
         return 0
     for old in directory.glob("*.whl"):

@@ -35,6 +35,10 @@ _START_EXAMPLES = {
         "summary": "Links; names are taken from them",
         "value": {"type": "multi", "bucket": _BUCKET, "objects": ["http://example.com/1.bin"]},
     },
+    "hf": {
+        "summary": "A repository of HuggingFace's Hub",
+        "value": {"type": "hf", "bucket": _BUCKET, "dataset": "squad", "subdir": "squad", "include": ["*.parquet"]},
+    },
     "range": {
         "summary": "A template, with limits",
         "value": {

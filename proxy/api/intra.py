@@ -1,4 +1,4 @@
-"""What targets tell and ask a proxy: joining, keep-alives, ended shares, decisions. msgpack over plain ASGI.
+"""What targets, and other proxies, tell and ask a proxy: joining, ended shares, decisions. msgpack over plain ASGI.
 
 What follows from it is left to `proxy.membership` and `proxy.downloads`.
 """
@@ -15,6 +15,7 @@ from proxy.downloads.claims import Claims
 from proxy.downloads.control import Control
 from proxy.downloads.service import Downloads
 from proxy.membership import Membership
+from proxy.sources.holds import HubHolds
 
 PREFIX = "/intra/v1/"
 _MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -31,6 +32,7 @@ class IntraApi:
         downloads: Downloads,
         control: Control,
         claims: Claims,
+        holds: HubHolds,
         still_after_seconds: float,
     ) -> None:
         """A target that has heard nothing for `still_after_seconds` is told to hold still."""
@@ -40,6 +42,7 @@ class IntraApi:
         self._downloads = downloads
         self._control = control
         self._claims = claims
+        self._holds = holds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
@@ -59,6 +62,8 @@ class IntraApi:
                 return {"id": own.id, "incarnation": own.incarnation}
             case ["shares", *_] | ["jobs", *_]:
                 return await self._answer_about_jobs(path, body)
+            case ["hub", "hold"]:
+                self._holds.take({"key": _field(body, "key", str), "seconds": _field(body, "seconds", float)})
             case ["clustermap"] | ["buckets"]:
                 pass
             case _:

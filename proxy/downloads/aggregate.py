@@ -68,8 +68,8 @@ def job_json(
 ) -> dict[str, Any]:
     """One job as lists show it.
 
-    Extensions: `stale_targets`, `paused` and `priority`, left out when there is nothing to say, and `downloaded_bytes`
-    of finished objects, where asked for.
+    Extensions: `stale_targets`, `paused`, `priority` and `source`, left out when there is nothing to say, and
+    `downloaded_bytes` of finished objects, where asked for.
     """
     fields: dict[str, Any] = {
         "id": record.id,
@@ -91,6 +91,8 @@ def job_json(
         fields["paused"] = True
     if record.priority != DEFAULT_PRIORITY:
         fields["priority"] = record.priority
+    if record.source:
+        fields["source"] = record.source
     if late := sorted(stale):
         fields["stale_targets"] = late
     return fields

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -26,15 +26,18 @@ from common.lifecycle import TaskScope
 from common.links import redact
 from common.placement import digests
 from common.shares import JobSpec
+from common.vault import Vault
 from proxy.buckets import Buckets
 from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.records import JobRecord
+from proxy.downloads.requests import DownloadRequest
 from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing, piece_of, removal_tasks
 from proxy.leadership import Authority
 from proxy.listing import Entry, Listing, PageQuery
 
 _MAX_PIECE = 100_000
+_MAX_SURVEYED = 1_000_000
 _THREADS = 8
 _PATIENCE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
@@ -51,6 +54,7 @@ class Walk:
 
     job: SourceJob
     token: str = ""
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     seen: array[int] = field(default_factory=lambda: array("Q"))
     has_ended: bool = False
 
@@ -65,6 +69,7 @@ class Listers:
         listing: Listing,
         sources: Sources,
         giver: Giver,
+        vault: Vault,
         scope: TaskScope,
     ) -> None:
         self._jobs = jobs
@@ -72,6 +77,7 @@ class Listers:
         self._listing = listing
         self._sources = sources
         self._giver = giver
+        self._vault = vault
         self._scope = scope
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="listing")
         self._running: set[str] = set()
@@ -81,10 +87,23 @@ class Listers:
         """Do not wait for services that do not answer."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def first(self, job: SourceJob) -> tuple[Walk, Piece]:
+    async def first(self, job: SourceJob, credentials: Mapping[str, str]) -> tuple[Walk, Piece]:
         """The first page of a job's source; raises what is wrong with it, as `Backend` does."""
-        walk = Walk(job)
+        walk = Walk(job, credentials=credentials)
         return walk, await self._piece(walk, 1, lambda _: True, patience_seconds=0.0)
+
+    async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> Piece:
+        """All of a source, for a dry run; raises as `first`, and InvalidRequest for more than is kept in memory."""
+        walk = Walk(job, credentials=credentials)
+        piece = await self._piece(walk, _MAX_SURVEYED, lambda _: True, patience_seconds=0.0)
+        if not walk.has_ended:
+            raise InvalidRequest(f"{job.shown} has more than {_MAX_SURVEYED} objects, too many for a dry run")
+        return piece
+
+    def sealed(self, request: DownloadRequest) -> DownloadRequest:
+        """The request as it may be written down; raises InvalidRequest where nothing can be sealed."""
+        sealed = self._vault.seal({"headers": request.headers, "credentials": request.credentials})
+        return replace(request, headers=(), credentials={}, sealed=sealed)
 
     def started(self, walk: Walk, piece: Piece, spec: JobSpec) -> SourceListing:
         """How far the listing of a job is that begins with this piece."""
@@ -128,7 +147,7 @@ class Listers:
                 if record.listing is None or not record.is_running or not record.is_listing or record.paused:
                     return
                 if walk is None:
-                    walk = Walk(record.listing.job, "" if record.listing.job.is_sync else record.listing.token)
+                    walk = self._walk(record.listing)
                 await self._step(record, record.listing, walk)
                 delay_seconds = _RETRY_SECONDS
                 continue
@@ -141,11 +160,17 @@ class Listers:
             if not has_all:
                 walk = None  # what was seen last has not been given out
 
+    def _walk(self, listing: SourceListing) -> Walk:
+        """Where to go on; a synchronised source is walked through from its beginning, to know all that is there."""
+        sealed = JobSpec.unpack(listing.spec).sealed
+        credentials = self._vault.open(sealed)["credentials"] if sealed else {}
+        return Walk(listing.job, "" if listing.job.is_sync else listing.token, credentials)
+
     async def _step(self, record: JobRecord, listing: SourceListing, walk: Walk) -> None:
         """One more piece, or the end; raises InvalidRequest when the job has changed meanwhile, PeerError."""
         job, is_last = listing.job, walk.has_ended
         if not is_last:
-            ordered = self._sources.backend(job.source).capabilities.is_ordered
+            ordered = self._sources.backend(job.source, walk.credentials).capabilities.is_ordered
             last = listing.last.encode() if ordered else b""
             try:
                 size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
@@ -200,7 +225,7 @@ class Listers:
 
     async def _page(self, walk: Walk) -> ObjectPage:
         def ask() -> ObjectPage:
-            return self._sources.backend(walk.job.source).page(walk.job.prefix, walk.token)
+            return self._sources.backend(walk.job.source, walk.credentials).page(walk.job.prefix, walk.token)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 

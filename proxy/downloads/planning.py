@@ -87,7 +87,7 @@ def plan(
     total = -len(targets)
     if isinstance(tasks, SourceJob):
         tasks = piece if piece is not None else TaskList([], [])
-    else:
+    if request.dry_run or not isinstance(request.tasks, SourceJob):
         total = len(tasks)
     if isinstance(tasks, RangeTasks):
         shares = tuple(Share(target, keeper_for(job_id, target.id, targets)) for target in targets)
@@ -106,9 +106,11 @@ def plan(
         connections=request.connections,
         bytes_per_hour=request.bytes_per_hour,
         headers=request.headers,
+        sealed=request.sealed,
         template=tasks.template.text if isinstance(tasks, RangeTasks) else "",
         subdir=tasks.subdir if isinstance(tasks, RangeTasks) else "",
         priority=request.priority,
+        source=request.source,
     )
     return Plan(spec, shares)
 

@@ -94,7 +94,7 @@ class JobRecord:
     """One job as all proxies know it; `gone` marks a tombstone.
 
     `notes` are (unix nanoseconds, text) of what became of it as a whole, the oldest first; `refused` tokens are of
-    assignments that some target has been told to drop.
+    assignments that some target has been told to drop. `source`: what was listed, with its version, where it is told.
     """
 
     id: str
@@ -115,6 +115,7 @@ class JobRecord:
     notes: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     listing: SourceListing | None = None
+    source: str = ""
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property
@@ -181,9 +182,13 @@ class JobRecord:
     def aborting(self, now_ns: int) -> JobRecord:
         """Aborted now, and every target is to be told; one that has ended is only marked. Raises JobNotFound."""
         self._check_here()
-        pending = () if self.is_finished else self.targets
         return replace(
-            self, aborted_ns=self.aborted_ns or now_ns, paused=False, pending=pending, change=self.change + 1
+            self,
+            aborted_ns=self.aborted_ns or now_ns,
+            paused=False,
+            pending=() if self.is_finished else self.targets,
+            change=self.change + 1,
+            listing=self.listing.without_secrets() if self.listing is not None else None,
         )
 
     def pausing(self, *, paused: bool) -> JobRecord:
@@ -225,7 +230,7 @@ class JobRecord:
             raise InvalidRequest(f'job "{self.id}" has changed, its listing cannot go on like that')
         record = replace(self, listing=listing)
         if listing.is_complete:
-            record = replace(record, total=listing.count + listing.error_count)
+            record = replace(record, listing=listing.without_secrets(), total=listing.count + listing.error_count)
         if assignment is None or not assignment.holders:
             return record
         pending = tuple(dict.fromkeys((*self.pending, *assignment.holders))) if self.paused else self.pending
@@ -303,7 +308,8 @@ def new_record(spec: JobSpec, assignment: Assignment, now_ns: int, listing: Sour
         summary=summary,
         priority=spec.priority,
         is_range=bool(spec.template),
-        listing=listing,
+        listing=listing.without_secrets() if listing is not None and listing.is_complete else listing,
+        source=spec.source,
     )
 
 

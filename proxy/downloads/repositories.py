@@ -7,7 +7,7 @@ too, and a pattern that ends with `/` means everything in that folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from urllib.parse import quote
 from common.errors import InvalidRequest, ObjectNotFound
 from common.expectation import GIT_SHA1
 from common.names import join_subdir, printable
-from proxy.downloads.tasks import Entry
+from proxy.downloads.tasks import Entry, Listed
 from proxy.jsonbody import decode, lower_keys, string, type_name
 from proxy.sources.repository import DATASET, MODEL, Listing, Repository
 
@@ -35,7 +35,11 @@ class RepositoryJob:
     subdir: str = ""
     name: str = ""
 
-    def entries(self, listing: Listing) -> Iterator[Entry]:
+    def listed(self, listing: Listing) -> Listed:
+        """What the job is of, as it is at that commit."""
+        return Listed(self._entries(listing), replace(self.repository, revision=listing.commit).shown)
+
+    def _entries(self, listing: Listing) -> Iterator[Entry]:
         """The objects of the job; raises ObjectNotFound when nothing of the listing is wanted."""
         wanted = [file for file in listing.files if self._wants(file.path)]
         if not wanted:

@@ -6,10 +6,11 @@ targets find wrong is prefixed `Error starting download: `, as clients are used 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from common.backends.settings import CREDENTIALS
 from common.backends.sources import is_outside, source_link
 from common.errors import InvalidRequest, JobNotFound, RequestError, Unsupported
 from common.links import check_header, complete_link
@@ -18,7 +19,7 @@ from common.shares import DEFAULT_PRIORITY, PRIORITIES
 from common.units import parse_duration
 from proxy.downloads.manifests import format_of
 from proxy.downloads.sourcejobs import SourceJob, parse_source_job
-from proxy.downloads.tasks import Entry, RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
+from proxy.downloads.tasks import Listed, RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
 from proxy.jsonbody import boolean, decode, decode_object, integer, is_unicode, lower_keys, string, type_name
 
 _REQUEST = "download request"
@@ -27,6 +28,7 @@ MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
 MAX_DESCRIPTION_BYTES = 4_096
 MAX_REGEX_BYTES = 256
+_SHORT_COMMIT = 7
 DEFAULT_TASKS_LIMIT = 1_000
 MAX_TASKS_LIMIT = 100_000
 
@@ -36,7 +38,11 @@ BackendOf = Callable[[Bucket], Bucket | None]
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """A valid job: everything that can be checked without the network has been. `headers` are secrets."""
+    """A valid job: everything that can be checked without the network has been.
+
+    `headers` and `credentials` are secrets; once they are to be kept, both are `sealed` instead. `source` is what its
+    objects were listed from, with the version, where a job says so.
+    """
 
     kind: str
     bucket: Bucket
@@ -46,8 +52,11 @@ class DownloadRequest:
     connections: int = 0
     bytes_per_hour: int = 0
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sealed: bytes = field(default=b"", repr=False)
     priority: int = DEFAULT_PRIORITY
     dry_run: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +106,11 @@ def parse_manifest(body: bytes) -> Manifest | None:
     return Manifest(location, kind, base_url, Bucket(bucket_name), normalize_object_name(name))
 
 
-def parse_request(
-    body: bytes, entries: Iterable[Entry] | None = None, backend_of: BackendOf = lambda _: None
-) -> DownloadRequest:
+def parse_request(body: bytes, listed: Listed | None = None, backend_of: BackendOf = lambda _: None) -> DownloadRequest:
     """The body of POST /v1/download; raises InvalidRequest and other RequestErrors.
 
-    `entries` are what is listed elsewhere, in the manifest or the repository that it names; `backend_of` tells which
-    bucket outside of the cluster a bucket is filled from.
+    `listed` is what the manifest or the repository lists that it names; `backend_of` tells which bucket outside of the
+    cluster a bucket is filled from.
     """
     fields = decode(body, _REQUEST)
     fields = lower_keys(fields) if isinstance(fields, dict) else {}
@@ -113,9 +120,10 @@ def parse_request(
     _check_progress_interval(fields)
     backend = bucket if is_outside(bucket) else backend_of(bucket)
     try:
-        if entries is not None:
-            fields["objects"] = collect(entries)
-        return _parse_job(fields, bucket, backend)
+        if listed is None:
+            return _parse_job(fields, bucket, backend)
+        fields |= {"objects": collect(listed.entries), "source": listed.source}
+        return replace(_parse_job(fields, bucket, backend), source=listed.source)
     except RequestError as error:
         code = f"{error.code}: " if error.code else ""
         raise InvalidRequest(f"Error starting download: {code}{error}") from None
@@ -205,8 +213,26 @@ def _parse_job(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -
         _check_prefetch(tasks, bucket)
     described = description or generated
     return DownloadRequest(
-        kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers, priority, dry_run
+        *(kind, bucket, described, tasks, timeout_seconds, connections, bytes_per_hour, headers),
+        credentials=_credentials(fields),
+        priority=priority,
+        dry_run=dry_run,
     )
+
+
+def _credentials(fields: dict[str, Any]) -> Mapping[str, str]:
+    """What a job carries to be let in at its source; a value is never repeated in an error."""
+    given = fields.get("credentials") or {}
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise InvalidRequest("'credentials' must map names to strings")
+    if sum(len(name) + len(value) for name, value in given.items()) > MAX_HEADER_BYTES:
+        raise InvalidRequest(f"'credentials' are longer than {MAX_HEADER_BYTES} bytes")
+    known = frozenset().union(*CREDENTIALS.values())
+    if unknown := given.keys() - known:
+        raise InvalidRequest(
+            f"'credentials' has an unknown field '{printable(min(unknown), 40)}' (known are {', '.join(sorted(known))})"
+        )
+    return given
 
 
 def _timeout(fields: dict[str, Any]) -> float:
@@ -288,10 +314,10 @@ def _repository(fields: dict[str, Any], bucket: Bucket, _: Bucket | None) -> tup
     objects = fields.get("objects")
     if not isinstance(objects, TaskList):
         raise InvalidRequest("a job of type 'hf' has no 'objects': they are what its repository lists")
-    folder = "datasets/" if fields.get("dataset") else ""
-    name = printable(fields.get("dataset") or fields["model"], MAX_DESCRIPTION_BYTES)
+    name, _, commit = fields["source"].partition("@")
     subdir = string(fields, "subdir", _MESSAGE).strip("/")
-    return objects, f"hf://{folder}{name} -> {bucket.cname}{subdir and '/'}{subdir}"
+    shown = f"{printable(name, MAX_DESCRIPTION_BYTES)}@{commit[:_SHORT_COMMIT]}"
+    return objects, f"{shown} -> {bucket.cname}{subdir and '/'}{subdir}"
 
 
 def _backend(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) -> tuple[SourceJob, str]:

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import string
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
 from common import clock
 from common.clustermap import NoTargets
-from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError, Unavailable
+from common.errors import HaulError, InvalidRequest, JobNotFound, Unavailable
 from common.lifecycle import TaskScope
-from common.links import redact
 from common.names import Bucket
 from common.shares import share_id, split_share_id
 from proxy.buckets import Buckets, Claim, ClaimLost
@@ -38,15 +35,15 @@ from proxy.downloads.gathering import Gathering
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.listers import Listers
-from proxy.downloads.manifestreader import ManifestReader, not_readable, pieces
+from proxy.downloads.manifestjobs import ManifestJobs
+from proxy.downloads.manifestreader import ManifestReader, pieces
 from proxy.downloads.manifests import read_manifest
 from proxy.downloads.planning import Plan, assignment_of, plan
 from proxy.downloads.records import Figures, JobRecord, new_record
 from proxy.downloads.repositories import parse_repository
-from proxy.downloads.requests import DownloadRequest, Manifest, StatusQuery, parse_manifest, parse_request
+from proxy.downloads.requests import DownloadRequest, StatusQuery, parse_manifest, parse_request
 from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing
-from proxy.downloads.tasks import Entry
-from proxy.jsonbody import lower_keys
+from proxy.downloads.tasks import Listed
 from proxy.membership import Membership
 from proxy.peers import Peers
 from proxy.sources.huggingface import Hub
@@ -56,12 +53,8 @@ _THREAD_BODY_BYTES = 256 * 1024
 """Larger bodies are parsed and planned in a thread, so that nobody else has to wait for them."""
 _ANNOUNCE_AFTER_SECONDS = 1.0
 _ATTEMPTS = 10
-_MANIFEST_SECONDS = 600.0
-_POLL_SECONDS = 0.05
 Shares = tuple[tuple[str, str], ...]
 """Of a job: (share id, target id)."""
-MANIFESTS = Bucket("haul-manifests")
-"""Where manifests from the web are while they are read."""
 _log = structlog.get_logger("proxy.downloads")
 
 
@@ -94,7 +87,7 @@ class Downloads:
         self._control = control
         self._assigner = Assigner(peers)
         self._gathering = Gathering(membership, peers)
-        self._manifests = ManifestReader(membership, peers)
+        self._manifests = ManifestJobs(self, ManifestReader(membership, peers))
         self._claims = claims
         self._hub, self._listers = lists.hub, lists.listers
         self._listers.on_listed = self._listed_to_its_end
@@ -107,77 +100,47 @@ class Downloads:
         """
         if key is not None and (started := await self._jobs.started_as(key)):
             return {"id": started}
-        entries = await self._listed(body)
-        is_large = entries is not None or len(body) > _THREAD_BODY_BYTES
-        parse = partial(parse_request, body, entries, self._backend_of)
+        listed = await self._listed(body)
+        is_large = listed is not None or len(body) > _THREAD_BODY_BYTES
+        parse = partial(parse_request, body, listed, self._backend_of)
         request = await asyncio.to_thread(parse) if is_large else parse()
         if not self._membership.online_targets():
             raise NoTargets
         if request.dry_run:
-            return await survey(await self._plan(new_job_id(), request, 0, in_thread=is_large), self._peers)
+            return await self._survey(request)
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(ClaimLost):
                 return {"id": await self._start(request, key, in_thread=is_large)}
         raise ClaimLost(request.bucket.cname)
 
+    async def _survey(self, request: DownloadRequest) -> dict[str, Any]:
+        piece = None
+        if isinstance(request.tasks, SourceJob):
+            piece = await self._listers.whole(request.tasks, request.credentials)
+        if request.credentials:
+            request = self._listers.sealed(request)
+        return await survey(await self._plan(new_job_id(), request, 0, in_thread=True, piece=piece), self._peers)
+
     def _backend_of(self, bucket: Bucket) -> Bucket | None:
         record = self._buckets.table.records.get(bucket.uname)
         return record.backend if record is not None else None
 
-    async def _listed(self, body: bytes) -> Iterable[Entry] | None:
+    async def _listed(self, body: bytes) -> Listed | None:
         """The objects that a manifest or a repository lists, None when the job does so itself."""
         manifest = parse_manifest(body)
         if manifest is not None:
-            listed = pieces(await self._read_manifest(manifest, body))
-            return read_manifest(manifest.kind, listed, manifest.base_url)
+            text = pieces(await self._manifests.read(manifest, body))
+            return Listed(read_manifest(manifest.kind, text, manifest.base_url))
         wanted = parse_repository(body)
-        return None if wanted is None else wanted.entries(await self._hub.list(wanted.repository))
-
-    async def _read_manifest(self, manifest: Manifest, body: bytes) -> BinaryIO:
-        """The manifest's bytes; one on the web is fetched by a job of its own, which is forgotten afterwards."""
-        try:
-            if manifest.bucket is not None:
-                return await self._manifests.read(manifest.bucket, manifest.name)
-            headers = lower_keys(json.loads(body)).get("headers", {})
-            name = new_job_id()
-            job = {"type": "single", "bucket": {"name": MANIFESTS.name}, "object_name": name, "headers": headers}
-            job_id = (await self.start(json.dumps({**job, "link": manifest.location}).encode()))["id"]
-            try:
-                await self._wait(job_id)
-                return await self._manifests.read(MANIFESTS, name)
-            finally:
-                await asyncio.shield(self._forget_manifest(job_id, name))
-        except PeerError as error:
-            if error.status >= 500:
-                raise
-            raise not_readable(redact(manifest.location), error) from None
-        except HaulError as error:
-            raise not_readable(redact(manifest.location), error) from None
-
-    async def _wait(self, job_id: str) -> None:
-        """Until a job of one object has ended; raises InvalidRequest with its error."""
-        deadline = clock.monotonic() + _MANIFEST_SECONDS
-        while not (await self.figures(job_id))[1].finished_ns:
-            if clock.monotonic() >= deadline:
-                raise InvalidRequest(f"it did not come within {_MANIFEST_SECONDS:g} s")
-            await asyncio.sleep(_POLL_SECONDS)
-        errors = (await self.status(StatusQuery(job_id))).get("download_errors")
-        if errors:
-            raise InvalidRequest(errors[0]["error"])
-
-    async def _forget_manifest(self, job_id: str, name: str) -> None:
-        try:
-            await self.abort(job_id)
-            await self._manifests.remove(MANIFESTS, name)
-            await self.remove(job_id)
-        except HaulError as error:
-            _log.warning("downloads.manifest_not_forgotten", job=job_id, error=error.message)
+        return None if wanted is None else wanted.listed(await self._hub.list(wanted.repository))
 
     async def _start(self, request: DownloadRequest, key: RequestKey | None, *, in_thread: bool) -> str:
         """One attempt; raises ClaimLost, having undone everything, when its bucket was made by somebody else."""
         walk, piece = None, None
         if isinstance(request.tasks, SourceJob):
-            walk, piece = await self._listers.first(request.tasks)
+            walk, piece = await self._listers.first(request.tasks, request.credentials)
+        if request.credentials:
+            request = self._listers.sealed(request)
         bucket = await self._buckets.claim(request.bucket)
         job_id = new_job_id()
         planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread, piece=piece)

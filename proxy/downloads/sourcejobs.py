@@ -124,6 +124,10 @@ class SourceListing:
             refused_count=self.refused_count + len(piece.refused),
         )
 
+    def without_secrets(self) -> SourceListing:
+        """Once nothing more is to be listed."""
+        return replace(self, spec=b"")
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values for msgpack."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "unknown"}

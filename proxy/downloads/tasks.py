@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import InvalidName, InvalidRequest
 from common.expectation import FIELDS, Expectation, parse_expectation
@@ -77,6 +77,16 @@ def multi_tasks(objects: object) -> TaskList:
     if isinstance(objects, list):
         return collect(named(entry) for entry in objects)
     raise InvalidRequest(f"JSON body should be map (string -> string) or array of strings, found: {type_name(objects)}")
+
+
+class Listed(NamedTuple):
+    """The objects of a job as they are listed elsewhere, and what that is, where it is worth being told.
+
+    `source` may be shown: it has the version that was listed, and no secrets.
+    """
+
+    entries: Iterable[Entry]
+    source: str = ""
 
 
 Entry = tuple[str, object]

@@ -55,8 +55,8 @@ def library() -> ModuleType:
     """huggingface_hub; raises ImportError where it is not installed."""
     import huggingface_hub  # noqa: PLC0415 - an extra
 
-    with huggingface_hub.get_session() as client:
-        kind, hooks = type(client), client.event_hooks
+    client = huggingface_hub.get_session()
+    kind, hooks = type(client), client.event_hooks
     ours = {"request": _before_request, "response": _after_answer}
     hooks = {event: [*hooks.get(event, ()), hook] for event, hook in ours.items()}
     # One client for the whole process is how the library is made; it makes another when a connection has failed.

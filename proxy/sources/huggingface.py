@@ -7,7 +7,6 @@ one that a job names: a proxy asks nobody else. A Hub that is slow holds up list
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from common.clock import monotonic
 from common.errors import AccessDenied, HaulError, InvalidRequest, ObjectNotFound, OriginError, Unavailable
 from common.names import printable
 from proxy.sources import hubclient
+from proxy.sources.holds import HubHolds
 from proxy.sources.repository import DATASET, Listing, Repository, RepositoryFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -34,7 +34,8 @@ _AT_ONCE = 4
 _MAX_LISTINGS = 32
 """Those that wait for a thread included."""
 _LISTING_SECONDS = 120.0
-_SPARE_SECONDS = 0.1
+_SPARE_SECONDS = 1.0
+"""The Hub tells whole seconds."""
 _PATIENCE_SECONDS = 30.0
 """A client is let wait so long for a Hub that asks for time; if it wants more, the client is told how much."""
 
@@ -42,13 +43,13 @@ _PATIENCE_SECONDS = 30.0
 class Hub:
     """The Hub at `endpoint`, or a mirror of it; belongs to the event loop."""
 
-    def __init__(self, endpoint: str, listing_seconds: float = _LISTING_SECONDS) -> None:
+    def __init__(self, endpoint: str, holds: HubHolds, listing_seconds: float = _LISTING_SECONDS) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._listing_seconds = listing_seconds
         self._threads = ThreadPoolExecutor(_AT_ONCE, "hub")
         self._room = threading.Semaphore(_MAX_LISTINGS)
         self._preparing = threading.Lock()
-        self._held_until: dict[bytes, float] = {}
+        self._holds = holds
 
     async def list(self, repository: Repository) -> Listing:
         """What is in a repository now.
@@ -72,19 +73,17 @@ class Hub:
 
     async def _try(self, repository: Repository, deadline: float) -> Listing:
         """One attempt; none while the Hub does not want any with this token."""
-        key = hashlib.sha256(repository.token.encode()).digest()
-        now = monotonic()
-        self._held_until = {held: until for held, until in self._held_until.items() if until > now}
-        if key in self._held_until:
-            raise _busy(repository, "the Hub allows no more requests for now", self._held_until[key] - now)
+        held_seconds = self._holds.seconds(repository.token)
+        if held_seconds > 0:
+            raise _busy(repository, "the Hub allows no more requests for now", held_seconds)
         try:
             listing, hold_seconds = await self._on_thread(repository, deadline)
         except OriginUnavailable as error:
             if error.retry_after_seconds is not None:
-                self._held_until[key] = monotonic() + error.retry_after_seconds
+                self._holds.told(repository.token, error.retry_after_seconds)
             raise
         if hold_seconds is not None:
-            self._held_until[key] = monotonic() + hold_seconds
+            self._holds.told(repository.token, hold_seconds)
         return listing
 
     async def _on_thread(self, repository: Repository, deadline: float) -> tuple[Listing, float | None]:

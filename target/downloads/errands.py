@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from common.backends.sources import Sources
 from common.errors import HaulError
-from common.links import is_source
+from common.links import is_source, redact
 from common.names import Bucket
 from common.placement import digest
 from target.carriers.messages import FINISHED, Ended, Failure, Order, failure_of
@@ -33,6 +33,8 @@ class Errands:
                 spec = task.share.spec
                 self._remove(spec.bucket, spec.bucket_id, task.name, digest(task.link), task.removes_ns)
                 return Ended(order_id, FINISHED, 0, 0)
+            if task.share.trouble:
+                return Failure(order_id, f'failed to download "{redact(task.link)}": {task.share.trouble}', False)
             request = self._request(task) if is_source(task.link) else None
         except HaulError as error:
             return failure_of(order_id, error)
@@ -43,5 +45,5 @@ class Errands:
         return failure._replace(may_pass=True) if is_source(task.link) else failure
 
     def _request(self, task: Task) -> tuple[str, Sequence[str]]:
-        request = self._sources.request(task.link)
+        request = self._sources.request(task.link, task.share.credentials)
         return request.url, [f"{name}: {value}" for name, value in request.headers]

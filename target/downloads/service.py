@@ -16,6 +16,7 @@ from common import clock
 from common.errors import HaulError, InvalidRequest
 from common.names import validate_object_name
 from common.shares import JobSpec, ShareStatus, TaskProgress, TaskSpec
+from common.vault import Vault
 from target.downloads import journal as records
 from target.downloads.budgets import Budgets
 from target.downloads.copies import ListPart
@@ -46,6 +47,7 @@ class Downloads:
         lanes: Lanes,
         story: Story,
         budgets: Budgets,
+        vault: Vault,
     ) -> None:
         self._target_id = target_id
         self._journal = journal
@@ -56,6 +58,7 @@ class Downloads:
         self._recorder = recorder
         self._story = story
         self._budgets = budgets
+        self._vault = vault
         self._feeder = Feeder(target_id, lanes.usable, journal, scheduler, story, lanes.wake, recorder.end_if_complete)
 
     async def start(self, keep_parts_of: Callable[[Container[str]], None], on_ended: Callable[[str], None]) -> None:
@@ -291,6 +294,7 @@ class Downloads:
 
     def _run(self, share: Share, *, again: bool = False) -> None:
         share.fed_at = clock.monotonic()
+        share.unlock(self._vault)
         self._budgets.open(share)
         if again:
             self._lanes.retell(share)

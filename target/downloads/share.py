@@ -7,14 +7,19 @@ has become durable, the feeder moves the cursor and counts what it schedules.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
 from common.shares import DEFAULT_PRIORITY, JobSpec
+from common.vault import Sealed, Vault
 from target.carriers.messages import Terms
 from target.downloads.leases import Lease
 from target.downloads.task import Result
 from target.transfer.budget import Budget
+
+
+def _lines(headers: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(f"{name}: {value}" for name, value in headers)
 
 
 class State(Enum):
@@ -66,7 +71,10 @@ class Share:
         self.finished_ns = 0
         self.sealed = False
         self.next_batch = 0
-        self.request_headers = tuple(f"{name}: {value}" for name, value in spec.headers)
+        self.request_headers = _lines(spec.headers)
+        self.credentials: Mapping[str, str] = {}
+        self.trouble = ""
+        """Why nothing of it can be fetched, for the user."""
         self.budget: Budget | Lease | None = None
         self.fed_at = 0.0
         self.settle: Callable[[Result], object] | None = None
@@ -87,6 +95,17 @@ class Share:
         self.skipped = 0
         self.errors = 0
         self.bytes = 0
+
+    def unlock(self, vault: Vault) -> None:
+        """Make the secrets that the job carries usable here; a share that stays locked has its `trouble`."""
+        if self.spec.sealed:
+            try:
+                secrets = vault.open(self.spec.sealed)
+            except Sealed as error:
+                self.trouble = error.message
+            else:
+                self.request_headers = _lines(secrets["headers"])
+                self.credentials, self.trouble = secrets["credentials"], ""
 
     def takes(self, change: int) -> bool:
         """Whether a change of the job with that number is not older than what was taken before; notes it if so.

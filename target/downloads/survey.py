@@ -7,24 +7,29 @@ Adding up what the targets found is left to the proxy.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.backends.sources import Sources, parse_source
 from common.clock import monotonic
 from common.errors import HaulError
+from common.links import is_source
 from common.names import Bucket
 from common.placement import digest
 from common.shares import JobSpec, TaskSpec
+from common.vault import Vault
 from target.downloads.expansion import Expansion
 from target.downloads.tasklist import CHUNK_NAMES
 from target.storage.metadata import ObjectMetadata
 from target.transfer.egress import EgressGuard
 from target.transfer.engine import Engine
-from target.transfer.request import FetchRequest, Receipt, ResponseHead, Sink, TransferSettings
+from target.transfer.request import FetchRequest, ResponseHead, Sink, TransferSettings
 
 _LOOK_SECONDS = 4.0
 _ASK_SECONDS = 6.0
+_SERVICES_AT_ONCE = 16
 _AT_ONCE = 32
 _SHOWN_ERRORS = 20
 
@@ -60,11 +65,21 @@ class Found:
 class Surveyor:
     """Surveys parts of jobs; `survey` is for threads, one at a time each."""
 
-    def __init__(self, target_id: str, head: Head, guard: EgressGuard, settings: TransferSettings) -> None:
+    def __init__(
+        self,
+        target_id: str,
+        head: Head,
+        guard: EgressGuard,
+        settings: TransferSettings,
+        sources: Sources,
+        vault: Vault,
+    ) -> None:
         self._target_id = target_id
         self._head = head
         self._guard = guard
         self._settings = settings
+        self._sources = sources
+        self._vault = vault
 
     def survey(self, spec: JobSpec, tasks: Sequence[TaskSpec], ask: int) -> Found:
         """Look at `tasks`, or at this target's part of the template; it takes some seconds at most.
@@ -111,11 +126,35 @@ class Surveyor:
         return size_bytes is None
 
     def _ask(self, spec: JobSpec, sample: Sequence[TaskSpec], found: Found) -> None:
+        secrets: Mapping[str, Any] = (
+            self._vault.open(spec.sealed) if spec.sealed else {"headers": spec.headers, "credentials": {}}
+        )
+        deadline = monotonic() + _ASK_SECONDS
+        self._ask_services([task for task in sample if is_source(task.link)], secrets["credentials"], found, deadline)
+        headers = tuple(f"{name}: {value}" for name, value in secrets["headers"])
+        self._ask_servers([task for task in sample if not is_source(task.link)], headers, found, deadline)
+
+    def _ask_services(
+        self, sample: Sequence[TaskSpec], credentials: Mapping[str, str], found: Found, deadline: float
+    ) -> None:
+        def look(task: TaskSpec) -> int | HaulError | None:
+            if monotonic() >= deadline:
+                return None
+            try:
+                bucket, name = parse_source(task.link)
+                return self._sources.backend(bucket, credentials).head(name).size_bytes
+            except HaulError as error:
+                return error
+
+        with ThreadPoolExecutor(_SERVICES_AT_ONCE) as threads:
+            for task, answer in zip(sample, threads.map(look, sample), strict=True):
+                if answer is not None:
+                    _count_answer(found, task, answer)
+
+    def _ask_servers(self, sample: Sequence[TaskSpec], headers: tuple[str, ...], found: Found, deadline: float) -> None:
         if not sample:
             return
-        engine = Engine(self._settings, self._guard)
-        headers = tuple(f"{name}: {value}" for name, value in spec.headers)
-        deadline = monotonic() + _ASK_SECONDS
+        engine, begun = Engine(self._settings, self._guard), found.asked
         left = iter(enumerate(sample))
         try:
             while monotonic() < deadline:
@@ -125,22 +164,24 @@ class Surveyor:
                         break
                 for completion in engine.poll(0.05):
                     assert isinstance(completion.token, int)
-                    _count_answer(found, sample[completion.token], completion.result)
-                if found.asked == len(sample):
+                    result = completion.result
+                    told = result if isinstance(result, HaulError) else result.head.content_length
+                    _count_answer(found, sample[completion.token], told)
+                if found.asked - begun == len(sample):
                     return
         finally:
             engine.close()
 
 
-def _count_answer(found: Found, task: TaskSpec, result: Receipt | HaulError) -> None:
+def _count_answer(found: Found, task: TaskSpec, result: int | HaulError | None) -> None:
     found.asked += 1
     if isinstance(result, HaulError):
         found.errors += 1
         if len(found.shown_errors) < _SHOWN_ERRORS:
             found.shown_errors.append((task.name, result.message))
-    elif result.head.content_length is not None:
+    elif result is not None:
         found.told += 1
-        found.told_bytes += result.head.content_length
+        found.told_bytes += result
 
 
 def _refuse(head: ResponseHead) -> Sink:

@@ -121,6 +121,7 @@ def test_configurations(tmp_path: Path) -> None:
         "public_url": "http://127.0.0.1:8080",
         "cluster_id": "c1",
         "data_dir": f"{directory}/p1",
+        "secret_key_file": f"{directory}/secret.key",
         "meta_store": f"sqlite:{directory}/meta.db",
     }
     fields = tomllib.loads(configs.to_toml(configs.fields_of(SHAPE, directory, target)))

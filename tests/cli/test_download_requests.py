@@ -5,7 +5,7 @@ import pytest
 from cli.downloads import objectlist, requests
 from cli.downloads.joboptions import Options, seconds_of
 from cli.downloads.naming import ObjectList
-from cli.downloads.repositories import RepositoryOptions, build_repository
+from cli.downloads.repositories import RepositoryOptions, build_repository, with_token
 from cli.downloads.sources import Selection
 from cli.errors import UsageError
 from cli.uris import parse
@@ -164,6 +164,53 @@ def test_object_lists(text: str, objects: object) -> None:
 def test_object_lists_that_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="the object list list"):
         objectlist.parse(text, "list")
+
+
+class TestTokenOfTheHub:
+    def sent(self, source: str, objects: object = None, endpoint: str = "", **options: object) -> object:
+        body = build(source, "ais://b", objects, **options)
+        sent = with_token(body, "hf_x", endpoint)[0].get("headers", {})
+        assert isinstance(sent, dict)
+        return sent.get("Authorization")
+
+    @pytest.mark.parametrize(
+        ("source", "objects"),
+        [
+            ("https://huggingface.co/m/resolve/main/a", None),
+            ("https://HuggingFace.co:443/m/resolve/main/a?download=true", None),
+            ("https://huggingface.co/m/resolve/main/{0..9}.bin", None),
+            ("https://huggingface.co/m/resolve/main/", ["a", "b"]),
+            ("", {"x": "https://huggingface.co/a", "y": "https://huggingface.co/b"}),
+        ],
+    )
+    def test_goes_with_links_to_the_hub(self, source: str, objects: object) -> None:
+        assert self.sent(source, objects) == ["Bearer hf_x"]
+
+    @pytest.mark.parametrize(
+        ("source", "objects"),
+        [
+            ("http://huggingface.co/m/a", None),
+            ("huggingface.co/m/a", None),
+            ("https://huggingface.co@h/a", None),
+            ("https://huggingface.co.evil.org/a", None),
+            ("https://evil.org/huggingface.co/a", None),
+            ("https://cdn.huggingface.co/a", None),
+            ("https://huggingface.co:8443/a", None),
+            ("https://{a..b}huggingface.co/a", None),
+            ("https://hub.example/a", None),
+            ("", ["https://huggingface.co/a", "https://other.org/b"]),
+            ("", {"x": "https://huggingface.co/a", "y": "https://other.org/b"}),
+        ],
+    )
+    def test_goes_nowhere_else(self, source: str, objects: object) -> None:
+        assert self.sent(source, objects) is None
+
+    def test_goes_to_the_mirror_that_the_user_names(self) -> None:
+        assert self.sent("http://hub.example:80/m/a", endpoint="http://hub.example") == ["Bearer hf_x"]
+        assert self.sent("http://hub.example:81/m/a", endpoint="http://hub.example") is None
+
+    def test_a_typed_authorization_stays(self) -> None:
+        assert self.sent("https://huggingface.co/a", headers=["Authorization: Basic x"]) == ["Basic x"]
 
 
 class TestRepositories:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from common.backends.base import OriginUnavailable
+from proxy.sources.holds import HubHolds
 from proxy.sources.huggingface import Hub as Client
 from proxy.sources.repository import MODEL, Repository
 from tests.cluster import Api, Cluster
@@ -56,6 +57,26 @@ def test_a_long_wait_is_told_and_kept_to(api: Api, hub: Hub) -> None:
     asked = hub.asked.total()
     assert start(api).status_code == 503
     assert (hub.asked.total(), hub.unlimit()) == (asked, 0), "nobody asks meanwhile"
+
+
+def test_all_proxies_keep_to_what_one_is_told(hub: Hub, tmp_path: Path) -> None:
+    with Cluster(tmp_path, targets=1, mountpaths=1, proxies=2, hf_endpoint=hub.url) as cluster:
+        second = Api(cluster.urls["p2"])
+        hub.fail(429, {"Retry-After": "300"})
+        assert start(cluster.api).status_code == 503
+        asked = hub.asked.total()
+
+        def refused() -> bool:
+            answer = start(second)
+            return answer.status_code == 503 and "allows no more requests for now" in answer.json()["message"]
+
+        wait_for(refused, what="the other proxy told")
+        first_asked = hub.asked.total() - asked
+        assert refused()
+        assert hub.asked.total() - asked == first_asked
+        authorized = {**JOB, "headers": {"Authorization": ["Bearer another"]}}
+        assert second.call("POST", "/v1/download", authorized).status_code == 200, "another token has another limit"
+        second.close()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +133,7 @@ def test_a_hub_that_is_silent_holds_up_nothing_else(api: Api, hub: Hub) -> None:
 
 def test_a_listing_that_takes_too_long_is_given_up(hub: Hub) -> None:
     async def ask() -> None:
-        client = Client(hub.url, listing_seconds=0.2)
+        client = Client(hub.url, HubHolds(), listing_seconds=0.2)
         try:
             await client.list(Repository(MODEL, "org/model"))
         finally:

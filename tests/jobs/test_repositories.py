@@ -108,11 +108,16 @@ def test_what_does_not_have_its_digest_is_an_error(api: Api, hub: Hub) -> None:
 
 def test_a_branch_that_moves_meanwhile_does_not_mix(api: Api, hub: Hub) -> None:
     first = hub.add("models", "org/moving", {"a.txt": b"1"})
-    hub.add("models", "org/moving", {"a.txt": b"2"})
+    second = hub.add("models", "org/moving", {"a.txt": b"2"})
     assert fetch(api, "moving", model="org/moving", revision=first) == (1, 0, 0)
     assert stored(api, "moving") == {"a.txt": b"1"}
     assert fetch(api, "moving", model="org/moving") == (1, 0, 0)
     assert stored(api, "moving") == {"a.txt": b"2"}
+    shown = api.call("GET", "/v1/download", {"regex": "org/moving"}).json()
+    assert [job["source"] for job in shown] == [f"hf://org/moving@{commit}" for commit in (first, second)]
+    assert [job["description"] for job in shown] == [
+        f"hf://org/moving@{commit[:7]} -> ais://moving" for commit in (first, second)
+    ]
 
 
 @pytest.mark.parametrize(

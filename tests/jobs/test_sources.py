@@ -10,6 +10,7 @@ import pytest
 
 from tests.backends.contract import AWKWARD_NAMES
 from tests.backends.gateway import Gateway
+from tests.backends.gcsserver import GcsServer
 from tests.backends.s3server import MotoS3
 from tests.cluster import Api, Cluster
 from tests.origin import Origin
@@ -212,3 +213,36 @@ def test_a_sync_of_ten_thousand_objects_transfers_and_removes_exactly_what_has_c
         assert not names & {f"n{5_000 + number:05d}" for number in range(100)}
         assert cluster.api.get("copy", "n00007").content == b"changed"
         assert cluster.api.get("copy", "added-99").content == b"new"
+
+
+def test_credentials_of_a_job_let_it_in_and_are_readable_nowhere(tmp_path: Path) -> None:
+    token = "canarySECRETcanary"
+    with GcsServer() as gcs, Cluster(tmp_path, backends=gcs.settings_toml(), targets=2) as cluster:
+        gcs.make_bucket("private")
+        gcs.put("private", {f"n{number}": b"x" for number in range(20)})
+        gcs.tokens = {token}
+        job = {"type": "backend", "source": {"name": "private", "provider": "gs"}, "bucket": {"name": "carried"}}
+        refused = cluster.api.call("POST", "/v1/download", job)
+        assert (refused.status_code, "canary" in refused.text) == (403, False)
+        with_token = job | {"credentials": {"token": token}, "sync": True}
+        dry = cluster.api.call("POST", "/v1/download", with_token | {"dry_run": True}).json()
+        assert (dry["objects"], dry["error_cnt"]) == (20, 0)
+        job_id = cluster.api.download(**with_token)
+        status = cluster.api.finished(job_id)
+        assert (status["finished_cnt"], status["error_cnt"]) == (20, 0)
+        range_job = {"type": "range", "bucket": {"name": "r"}, "template": "gs://private/n{1..3}"}
+        assert run(cluster, range_job)["error_cnt"] == 3
+        status = run(cluster, range_job | {"credentials": {"token": token}})
+        assert (status["finished_cnt"], status["error_cnt"]) == (3, 0)
+        assert token not in str(cluster.api.status(job_id))
+        written = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert {"journal.db", "meta.db"} <= {path.name for path in written}
+        assert not [path for path in written if token.encode() in path.read_bytes()]
+
+
+def test_unknown_credentials_are_refused_without_being_repeated(cluster: Cluster, source: Source) -> None:
+    for credentials in ({"password": "canarySECRET"}, {"access_key_id": 5}, ["canarySECRET"]):
+        answer = cluster.api.call("POST", "/v1/download", source.job(bucket={"name": "b"}, credentials=credentials))
+        assert answer.status_code == 400
+        assert "'credentials'" in answer.json()["message"]
+        assert "SECRET" not in answer.text
