@@ -49,8 +49,8 @@ class Claim:
     def holds_in(self, table: BucketTable) -> bool:
         """Whether the bucket may be made under its id: it is still missing, and was missing all the time.
 
-        A bucket's later incarnation must have the higher id. Whether any bucket was destroyed is seen from the version,
-        which counts all changes, and the number of buckets.
+        A bucket's later incarnation must have the higher id. Whether any was destroyed, or changed, is seen from the
+        version, which counts all changes, and the number of buckets.
         """
         if self.table is None or self.record.bucket.uname in table.records:
             return False

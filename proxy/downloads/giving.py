@@ -46,12 +46,12 @@ class Giver:
         self._scope = scope
 
     async def end(self, record: JobRecord, listing: SourceListing) -> None:
-        """Note how far the listing has come, without tasks; raises InvalidRequest when the job has changed."""
+        """Note how far the listing has come, without tasks; raises ListingMoved."""
         planned_from = record.listing
         await self._jobs.update(record.id, lambda current: current.listed(listing, None, planned_from))
 
     async def give(self, record: JobRecord, listing: SourceListing, tasks: TaskList) -> None:
-        """Give tasks to targets and record both at once; raises InvalidRequest when the job has changed, PeerError."""
+        """Give tasks to targets and record both at once; raises ListingMoved, PeerError."""
         planned_from = record.listing
         assert planned_from is not None
         if not len(tasks):

@@ -14,14 +14,15 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import structlog
 
 from common import clock
-from common.backends.base import MAX_PAGE, ObjectPage, OriginUnavailable, SourceObject
+from common.backends.base import MAX_PAGE, Backend, ObjectPage, OriginUnavailable, SourceObject
 from common.backends.sources import Sources
-from common.errors import HaulError, InvalidRequest, OriginError, PeerError, RequestError
+from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError
 from common.lifecycle import TaskScope
 from common.links import redact
 from common.placement import digests
@@ -30,7 +31,7 @@ from common.vault import Vault
 from proxy.buckets import Buckets
 from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import JobStore
-from proxy.downloads.records import JobRecord
+from proxy.downloads.records import JobRecord, ListingMoved
 from proxy.downloads.requests import DownloadRequest
 from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing, piece_of, removal_tasks
 from proxy.leadership import Authority
@@ -45,6 +46,7 @@ _MAX_RETRY_SECONDS = 30.0
 _LISTING = "list"
 _NAME, _STORED_NS, _SOURCE = 0, 3, 8
 """Where they are in an entry of a listing that tells where objects have come from."""
+T = TypeVar("T")
 _log = structlog.get_logger("proxy.downloads.listers")
 
 
@@ -127,8 +129,6 @@ class Listers:
         announcement = self._scope.start(f"announce {job_id}.{_LISTING}", self._announce(job_id))
         try:
             await self._list(job_id, walk)
-        except HaulError as error:
-            _log.warning("listing.stopped", job=job_id, error=error.message)
         finally:
             announcement.cancel()
             self._running.discard(job_id)
@@ -140,23 +140,31 @@ class Listers:
     async def _list(self, job_id: str, walk: Walk | None) -> None:
         """Until the listing is complete, or the job rests or has ended."""
         delay_seconds = _RETRY_SECONDS
+        failure: HaulError | None = None
         while True:
             has_all = walk is not None and walk.has_ended
             try:
                 record = await self._jobs.get(job_id)
                 if record.listing is None or not record.is_running or not record.is_listing or record.paused:
                     return
+                if failure is not None:
+                    await self._giver.end(record, replace(record.listing, error=failure.message, is_complete=True))
+                    return
                 if walk is None:
                     walk = self._walk(record.listing)
                 await self._step(record, record.listing, walk)
                 delay_seconds = _RETRY_SECONDS
                 continue
-            except InvalidRequest as error:
+            except JobNotFound:
+                return
+            except ListingMoved as error:
                 _log.info("listing.begun_again", job=job_id, why=error.message)
             except PeerError as error:
                 _log.warning("listing.delayed", job=job_id, error=error.message)
                 await asyncio.sleep(delay_seconds)
                 delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
+            except HaulError as error:
+                failure = error
             if not has_all:
                 walk = None  # what was seen last has not been given out
 
@@ -167,17 +175,12 @@ class Listers:
         return Walk(listing.job, "" if listing.job.is_sync else listing.token, credentials)
 
     async def _step(self, record: JobRecord, listing: SourceListing, walk: Walk) -> None:
-        """One more piece, or the end; raises InvalidRequest when the job has changed meanwhile, PeerError."""
+        """One more piece, or the end; raises ListingMoved, PeerError, and what is wrong with the source."""
         job, is_last = listing.job, walk.has_ended
         if not is_last:
-            ordered = self._sources.backend(job.source, walk.credentials).capabilities.is_ordered
-            last = listing.last.encode() if ordered else b""
-            try:
-                size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
-                piece = await self._piece(walk, size, lambda name: name.encode() > last)
-            except (RequestError, OriginError) as error:
-                await self._giver.end(record, replace(listing, error=error.message, is_complete=True))
-                return
+            last = listing.last.encode() if await self._is_ordered(walk) else b""
+            size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
+            piece = await self._piece(walk, size, lambda name: name.encode() > last)
             advanced = listing.advanced(piece, walk.token)
             advanced = replace(advanced, is_complete=walk.has_ended and not job.is_sync)
             await self._giver.give(record, advanced, piece.tasks)
@@ -224,10 +227,18 @@ class Listers:
                 delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
 
     async def _page(self, walk: Walk) -> ObjectPage:
-        def ask() -> ObjectPage:
-            return self._sources.backend(walk.job.source, walk.credentials).page(walk.job.prefix, walk.token)
+        return await self._ask(walk, lambda backend: backend.page(walk.job.prefix, walk.token))
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+    async def _is_ordered(self, walk: Walk) -> bool:
+        return await self._ask(walk, lambda backend: backend.capabilities.is_ordered)
+
+    async def _ask(self, walk: Walk, ask: Callable[[Backend], T]) -> T:
+        """In a thread: even to find the backend may take as long as its library takes to load."""
+
+        def work() -> T:
+            return ask(self._sources.backend(walk.job.source, walk.credentials))
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _gone(self, record: JobRecord, walk: Walk) -> tuple[list[tuple[str, int]], int]:
         """What has come from the source and is not there any more, and how many objects are here from there.

@@ -30,6 +30,10 @@ MAX_NOTES = 50
 """Of each job; the newest stay."""
 
 
+class ListingMoved(InvalidRequest):
+    """The listing of a job's source is not where it was thought to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The counters of a job over all its targets; `finished_ns` is 0 while anything is still to do."""
@@ -224,10 +228,10 @@ class JobRecord:
     ) -> JobRecord:
         """With one more piece of the source's listing, given to the assignment's holders.
 
-        Raises InvalidRequest when that cannot be: the job has ended, or another proxy has gone on with the listing.
+        Raises ListingMoved when that cannot be: the job has ended, or another proxy has gone on with the listing.
         """
         if not self.is_running or self.listing != planned_from:
-            raise InvalidRequest(f'job "{self.id}" has changed, its listing cannot go on like that')
+            raise ListingMoved(f'job "{self.id}" has changed, its listing cannot go on like that')
         record = replace(self, listing=listing)
         if listing.is_complete:
             record = replace(record, listing=listing.without_secrets(), total=listing.count + listing.error_count)

@@ -411,6 +411,7 @@ def _request(fetch: Fetch, conditional: tuple[str, ...]) -> FetchRequest:
         fetch.meter,
         # What is listed under an ETag may have become another version, of another size.
         expected_bytes=None if fetch.expected_etag else fetch.expected_size,
+        link=fetch.link,
     )
 
 

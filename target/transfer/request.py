@@ -40,7 +40,7 @@ class FetchRequest(NamedTuple):
     `headers` are the client's and are dropped for good when a redirect leaves the origin; `conditional` are our own.
     For a `part` the answer is 206 with exactly these bytes, or 200 with another version or from a server that ignores
     ranges: whole, from its beginning. With `head_only` the answer has no body, and no sink is made. A body is not
-    read beyond `expected_bytes`.
+    read beyond `expected_bytes`. `link` is what the user asked for, where that is not the URL.
     """
 
     url: str
@@ -51,6 +51,12 @@ class FetchRequest(NamedTuple):
     part: Part | None = None
     head_only: bool = False
     expected_bytes: int | None = None
+    link: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What errors are about."""
+        return self.link or self.url
 
 
 class ResponseHead(NamedTuple):

@@ -230,10 +230,10 @@ class Transfer:
                 budget.charge(size)
             limit = self._settings.max_object_bytes
             if limit is not None and progress.received_bytes > limit:
-                raise outcomes.too_large(self.request.url, limit)
+                raise outcomes.too_large(self.request.shown, limit)
             expected = self.request.expected_bytes
             if expected is not None and progress.received_bytes > expected:
-                raise outcomes.more_than_expected(self.request.url, expected)
+                raise outcomes.more_than_expected(self.request.shown, expected)
             sink.write(chunk)
         except HaulError as error:
             self._failure = error
@@ -246,7 +246,7 @@ class Transfer:
         self.progress.head_complete = True
         if head is None or head.status not in self._wanted_statuses():
             return None
-        refusal = outcomes.body_refusal(self.request.url, head, self._settings.max_object_bytes, self.request.part)
+        refusal = outcomes.body_refusal(self.request.shown, head, self._settings.max_object_bytes, self.request.part)
         if refusal:
             raise refusal
         self._sink = self._sink_factory(head)
@@ -281,7 +281,7 @@ class Transfer:
             self._follow(head.headers["location"])
             return None
         failure = outcomes.answer_failure(
-            self.request.url,
+            self.request.shown,
             head,
             conditional=bool(self.request.conditional),
             now_unix=unix_ns() / 1e9,
@@ -294,9 +294,9 @@ class Transfer:
         curl, request = self.curl, self.request
         if code:
             if self._refused_address:
-                return outcomes.egress_blocked(request.url, *self._refused_address)
+                return outcomes.egress_blocked(request.shown, *self._refused_address)
             return files.failure(
-                request.url, code, message, curl.getinfo(pycurl.OS_ERRNO), curl.getinfo(pycurl.RESPONSE_CODE)
+                request.shown, code, message, curl.getinfo(pycurl.OS_ERRNO), curl.getinfo(pycurl.RESPONSE_CODE)
             )
         size, self._modified = int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), curl.getinfo(pycurl.FILETIME_T)
         head = files.head_of(request, self._url, size, self._modified, unix_ns() / 1e9)
@@ -324,9 +324,9 @@ class Transfer:
 
     def _curl_failure(self, code: int, message: str) -> FetchError:
         if self._refused_address and not self._dialled:
-            return outcomes.egress_blocked(self.request.url, *self._refused_address)
+            return outcomes.egress_blocked(self.request.shown, *self._refused_address)
         os_errno = self.curl.getinfo(pycurl.OS_ERRNO)
-        return outcomes.curl_failure(self.request.url, code, message, os_errno)
+        return outcomes.curl_failure(self.request.shown, code, message, os_errno)
 
     def _follow(self, location: str) -> None:
         if self._redirects >= self._settings.max_redirects:
@@ -346,7 +346,7 @@ def _range_lines(part: Part | None) -> tuple[str, ...]:
 def _check_lines(request: FetchRequest) -> None:
     for line in (*request.headers, *request.conditional, *_range_lines(request.part)):
         if not line.isascii() or any(character in line for character in "\r\n\0") or ":" not in line:
-            raise outcomes.invalid_request(request.url, "a header of the job is not valid")
+            raise outcomes.invalid_request(request.shown, "a header of the job is not valid")
 
 
 def _curl_line(line: str) -> str:

@@ -1,4 +1,4 @@
-"""A plain TCP relay before a service that can cut an answer short or answer 503 itself; what is said is not read."""
+"""A plain TCP relay before a service that can cut an answer short or answer 503 itself; what is said is hardly read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 import threading
 from types import TracebackType
 from typing import Self
+
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ")
 
 
 class Gateway:
@@ -21,10 +23,11 @@ class Gateway:
         self.cuts_after_bytes: int | None = None
         """Close the connection when so much of an answer has been relayed."""
         self.relays_until: int | None = None
-        """Hold what a client says after so many sends of clients, until `let_go`."""
+        """Hold what clients say after so many of `asked`, until `let_go`."""
         self.is_holding = threading.Event()
         self._flows = threading.Event()
-        self._sends = 0
+        self.asked = 0
+        """Requests that clients have made, on whatever connection."""
         self.requests = 0
         """Connections that have been made; with a status to answer, each is one request."""
 
@@ -45,8 +48,8 @@ class Gateway:
         self._flows.set()
 
     def _hold_back(self) -> None:
-        self._sends += 1
-        if self.relays_until is not None and self._sends > self.relays_until:
+        self.asked += 1
+        if self.relays_until is not None and self.asked > self.relays_until:
             self.is_holding.set()
             self._flows.wait()
 
@@ -73,7 +76,7 @@ class Gateway:
         left = limit
         with contextlib.suppress(OSError):
             while (chunk := source.recv(65536 if left is None else min(65536, left))) and (left is None or left > 0):
-                if is_upward:
+                if is_upward and chunk.startswith(_METHODS):
                     self._hold_back()
                 sink.sendall(chunk)
                 left = None if left is None else left - len(chunk)

@@ -130,7 +130,7 @@ def test_objects_and_templates_of_a_bucket_are_links(cluster: Cluster, source: S
     }
     status = run(cluster, {"type": "single", "bucket": {"name": "links"}, "link": f"s3://{source.name}/missing"})
     assert status["error_cnt"] == 1
-    assert "does not exist" in status["download_errors"][0]["error"]
+    assert status["download_errors"][0]["error"] == f"s3://{source.name}/missing does not exist"
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_another_proxy_goes_on_with_a_listing_whose_proxy_has_gone(
     run(west, {"type": "range", "bucket": {"name": bucket}, "template": template})
     host, _, port = west.urls["p1"].removeprefix("http://").partition(":")
     with Gateway(host, int(port)) as gateway:
-        gateway.relays_until = 7
+        gateway.relays_until = 5
         backends = f'[clusters.west]\nurl = "{gateway.url}"\n'
         with Cluster(tmp_path, backends=backends, targets=2, proxies=2) as cluster:
             source = {"name": bucket, "provider": "ais", "namespace": {"uuid": "west"}}
@@ -251,3 +251,29 @@ def test_unknown_credentials_are_refused_without_being_repeated(cluster: Cluster
         assert answer.status_code == 400
         assert "'credentials'" in answer.json()["message"]
         assert "SECRET" not in answer.text
+
+
+def test_a_listing_that_fails_ends_the_job_with_an_error_and_removes_nothing(
+    west: Cluster, origin: Origin, tmp_path: Path
+) -> None:
+    origin.serve_pattern("/failing/", lambda name: name.encode())
+    template = origin.url("/failing/n{00000..03999}")
+    run(west, {"type": "range", "bucket": {"name": "failing"}, "template": template})
+    host, _, port = west.urls["p1"].removeprefix("http://").partition(":")
+    with (
+        Gateway(host, int(port)) as gateway,
+        Cluster(tmp_path, backends=f'[clusters.west]\nurl = "{gateway.url}"\n', targets=2) as cluster,
+    ):
+        source = {"name": "failing", "provider": "ais", "namespace": {"uuid": "west"}}
+        job = {"type": "backend", "source": source, "bucket": {"name": "copy"}, "sync": True}
+        assert run(cluster, job)["finished_cnt"] == 4_000
+        west.api.call("DELETE", "/v1/objects/failing/n00000")
+        gateway.relays_until = gateway.asked + 1
+        job_id = cluster.api.download(**job)
+        assert gateway.is_holding.wait(30)
+        west.api.call("DELETE", "/v1/buckets/failing?provider=ais", {"action": "destroy-bck"})
+        gateway.let_go()
+        status = cluster.api.finished(job_id)
+        assert (status["error_cnt"], status["finished_cnt"]) == (1, status["scheduled_cnt"] - 1)
+        assert "ais://@west#/failing" in status["download_errors"][0]["error"]
+        assert len(cluster.api.list("copy")) == 4_000

@@ -179,7 +179,7 @@ def test_the_api_describes_itself(tmp_path: Path) -> None:
             description = (await running.request("GET", "/openapi.json")).json()
             start = description["paths"]["/v1/download"]["post"]["requestBody"]["content"]["application/json"]
             kinds = {example["value"]["type"] for example in start["examples"].values()}
-            assert kinds == {"single", "multi", "range"}
+            assert kinds == {"single", "multi", "range", "hf"}
             assert (await running.request("GET", "/docs")).status_code == 200
 
     asyncio.run(check())
