@@ -68,7 +68,7 @@ test-packages:
 	@deploy/debian-packages.sh deploy/debian-packages-tests.txt
 
 test-clouds: dev ## the tests on emulators of clouds, which npm installs into .azurite once
-	@command -v npm >/dev/null || { echo "the emulator of Azure needs npm; on Debian:  apt install nodejs npm" >&2; exit 1; }
+	@command -v npm >/dev/null || deploy/debian-packages.sh deploy/debian-packages-clouds.txt
 	$(BIN)/pytest tests/clouds $(ARGS)
 
 test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers

@@ -61,6 +61,7 @@ class Cluster:
         **target_settings: Any,
     ) -> None:
         self._root = root
+        root.mkdir(parents=True, exist_ok=True)
         self._key_file = root / "secret.key"
         self._key_file.write_text(new_key())
         self._backends_file = root / "backends.toml" if backends else None

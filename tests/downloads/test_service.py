@@ -13,6 +13,7 @@ from common.errors import DiskFailure, InvalidRequest, Unavailable
 from common.lifecycle import TaskScope
 from common.names import Bucket
 from common.shares import JobSpec, TaskSpec
+from common.vault import Vault
 from target.downloads.budgets import Budgets
 from target.downloads.hosts import HostSettings
 from target.downloads.journal import Journal
@@ -40,7 +41,9 @@ class Target:
         scheduler, story = Scheduler(0, HostSettings()), Story(self.journal)
         self.lanes = Lanes(scheduler, NO_DISKS, _no_lane)
         budgets = Budgets("t1", self.scope, _no_target, {}, list)
-        self.downloads = Downloads("t1", self.journal, scheduler, Recorder(self.journal), self.lanes, story, budgets)
+        self.downloads = Downloads(
+            "t1", self.journal, scheduler, Recorder(self.journal), self.lanes, story, budgets, Vault(None)
+        )
 
     async def start(self) -> Downloads:
         await self.downloads.start(lambda _jobs: None, self.ended.append)
