@@ -1,4 +1,6 @@
-"""A plain TCP relay before a service that can cut an answer short or answer 503 itself; what is said is not read."""
+"""A plain TCP relay before a service that can cut an answer short or answer 503 itself; of what is said it reads
+only where a request begins.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import socket
 import threading
 from types import TracebackType
 from typing import Self
+
+_METHODS = b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE "
 
 
 class Gateway:
@@ -21,10 +25,10 @@ class Gateway:
         self.cuts_after_bytes: int | None = None
         """Close the connection when so much of an answer has been relayed."""
         self.relays_until: int | None = None
-        """Hold what a client says after so many sends of clients, until `let_go`."""
+        """Hold what clients ask after so many requests, until `let_go`."""
         self.is_holding = threading.Event()
         self._flows = threading.Event()
-        self._sends = 0
+        self._asked = 0
         self.requests = 0
         """Connections that have been made; with a status to answer, each is one request."""
 
@@ -44,9 +48,10 @@ class Gateway:
         self.relays_until = None
         self._flows.set()
 
-    def _hold_back(self) -> None:
-        self._sends += 1
-        if self.relays_until is not None and self._sends > self.relays_until:
+    def _hold_back(self, chunk: bytes) -> None:
+        # A request's body may come with its head or behind it.
+        self._asked += chunk.startswith(_METHODS)
+        if self.relays_until is not None and self._asked > self.relays_until:
             self.is_holding.set()
             self._flows.wait()
 
@@ -74,7 +79,7 @@ class Gateway:
         with contextlib.suppress(OSError):
             while (chunk := source.recv(65536 if left is None else min(65536, left))) and (left is None or left > 0):
                 if is_upward:
-                    self._hold_back()
+                    self._hold_back(chunk)
                 sink.sendall(chunk)
                 left = None if left is None else left - len(chunk)
         for end in (source, sink):
