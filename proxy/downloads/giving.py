@@ -46,12 +46,12 @@ class Giver:
         self._scope = scope
 
     async def end(self, record: JobRecord, listing: SourceListing) -> None:
-        """Note how far the listing has come, without tasks; raises ListingMoved."""
+        """Note how far the listing has come, without tasks; raises InvalidRequest when the job has changed."""
         planned_from = record.listing
         await self._jobs.update(record.id, lambda current: current.listed(listing, None, planned_from))
 
     async def give(self, record: JobRecord, listing: SourceListing, tasks: TaskList) -> None:
-        """Give tasks to targets and record both at once; raises ListingMoved, PeerError."""
+        """Give tasks to targets and record both at once; raises InvalidRequest when the job has changed, PeerError."""
         planned_from = record.listing
         assert planned_from is not None
         if not len(tasks):
@@ -62,16 +62,19 @@ class Giver:
         planned = await asyncio.to_thread(plan_more, *arguments)
         name = planned.spec.share_id
         announcement = self._scope.start(f"announce {name}", self._jobs.announce(name))
+        is_recording = False
         try:
             with self._claims.planning(name):
                 copies = await self._assigner.assign(planned)
                 assignment = assignment_of(planned, copies)
+                is_recording = True
                 changed = await self._jobs.update(
                     record.id, lambda current: current.listed(listing, assignment, planned_from)
                 )
         except BaseException as error:
             # What was sent lies inert. Where the record may have been written, its holders ask what was decided.
-            if not getattr(error, "maybe_applied", False):
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            if not (is_recording if is_cancelled else getattr(error, "maybe_applied", False)):
                 self._scope.start(f"drop {name}", self._drop(planned))
             raise
         finally:

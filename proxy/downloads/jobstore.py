@@ -27,7 +27,6 @@ from common.metastore.base import (
     Resync,
     TransactionResult,
     create,
-    put,
 )
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.records import JobRecord, dropped
@@ -39,6 +38,7 @@ _REQUESTS_PREFIX = "requests/"
 _JOB_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[a-z0-9]{1,32})?\Z")
 _TOMBSTONE_SECONDS = 86_400.0
 _PLANNING_SECONDS = 30.0
+_ANNOUNCE_AGAIN_SECONDS = 1.0
 _ATTEMPTS = 50
 _FEW = 16
 """More jobs than these are read faster all at once."""
@@ -155,18 +155,23 @@ class JobStore:
         return await self._store.get(_planning_key(job_id)) is not None
 
     async def announce(self, job_id: str) -> None:
-        """Tell the other proxies that a job is being planned, until the task is cancelled; a failure is logged."""
-        try:
-            lease = await self._store.grant(_PLANNING_SECONDS)
+        """Tell the other proxies that a job is being planned, until the task is cancelled; a failure is logged.
+
+        What another proxy has announced meanwhile stays its own. After a failure it is announced anew.
+        """
+        while True:
             try:
-                await put(self._store, _planning_key(job_id), b"", lease.id)
-                while True:
-                    await asyncio.sleep(_PLANNING_SECONDS / 3)
-                    await self._store.keep_alive(lease.id)
-            finally:
-                await self._store.revoke(lease.id)
-        except PeerError as error:
-            _log.warning("downloads.not_announced", job=job_id, error=error.message)
+                lease = await self._store.grant(_PLANNING_SECONDS)
+                try:
+                    while True:
+                        await create(self._store, _planning_key(job_id), b"", lease.id)
+                        await asyncio.sleep(_PLANNING_SECONDS / 3)
+                        await self._store.keep_alive(lease.id)
+                finally:
+                    await self._store.revoke(lease.id)
+            except PeerError as error:
+                _log.warning("downloads.not_announced", job=job_id, error=error.message)
+            await asyncio.sleep(_ANNOUNCE_AGAIN_SECONDS)
 
     async def drop(self, job_id: str) -> JobRecord:
         """Keep a job from being committed, for a day; returns what is there: the tombstone, or the job after all."""

@@ -22,18 +22,19 @@ import structlog
 from common import clock
 from common.backends.base import MAX_PAGE, Backend, ObjectPage, OriginUnavailable, SourceObject
 from common.backends.sources import Sources
-from common.errors import HaulError, InvalidRequest, JobNotFound, PeerError
+from common.errors import HaulError, InvalidRequest, OriginError, RequestError, RequestTooLarge
 from common.lifecycle import TaskScope
 from common.links import redact
 from common.placement import digests
 from common.shares import JobSpec
-from common.vault import Vault
+from common.vault import Sealed, Vault
 from proxy.buckets import Buckets
 from proxy.downloads.giving import Giver
 from proxy.downloads.jobstore import JobStore
-from proxy.downloads.records import JobRecord, ListingMoved
+from proxy.downloads.records import JobRecord
 from proxy.downloads.requests import DownloadRequest
 from proxy.downloads.sourcejobs import Piece, SourceJob, SourceListing, piece_of, removal_tasks
+from proxy.downloads.tasks import TaskList
 from proxy.leadership import Authority
 from proxy.listing import Entry, Listing, PageQuery
 
@@ -57,8 +58,19 @@ class Walk:
     job: SourceJob
     token: str = ""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_whole: bool = True
+    """It has begun at the source's beginning."""
     seen: array[int] = field(default_factory=lambda: array("Q"))
     has_ended: bool = False
+    begun_ns: int = field(default_factory=clock.unix_ns)
+    _followed: set[int] = field(default_factory=set)
+
+    def follow(self, token: str) -> None:
+        """Go on there next; raises OriginError where the walk has been there before: it would never end."""
+        if token and (hash(token) in self._followed or token == self.token):
+            raise OriginError(f"{self.job.shown}: its listing leads in a circle, and is not to be trusted")
+        self._followed.add(hash(token))
+        self.token, self.has_ended = token, not token
 
 
 class Listers:
@@ -92,12 +104,12 @@ class Listers:
     async def first(self, job: SourceJob, credentials: Mapping[str, str]) -> tuple[Walk, Piece]:
         """The first page of a job's source; raises what is wrong with it, as `Backend` does."""
         walk = Walk(job, credentials=credentials)
-        return walk, await self._piece(walk, 1, lambda _: True, patience_seconds=0.0)
+        return walk, await self._piece(walk, 1, patience_seconds=0.0)
 
     async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> Piece:
         """All of a source, for a dry run; raises as `first`, and InvalidRequest for more than is kept in memory."""
         walk = Walk(job, credentials=credentials)
-        piece = await self._piece(walk, _MAX_SURVEYED, lambda _: True, patience_seconds=0.0)
+        piece = await self._piece(walk, _MAX_SURVEYED, patience_seconds=0.0)
         if not walk.has_ended:
             raise InvalidRequest(f"{job.shown} has more than {_MAX_SURVEYED} objects, too many for a dry run")
         return piece
@@ -109,8 +121,7 @@ class Listers:
 
     def started(self, walk: Walk, piece: Piece, spec: JobSpec) -> SourceListing:
         """How far the listing of a job is that begins with this piece."""
-        listing = SourceListing(walk.job, replace(spec, headers=()).pack()).advanced(piece, walk.token)
-        return replace(listing, is_complete=walk.has_ended and not walk.job.is_sync)
+        return SourceListing(walk.job, replace(spec, headers=()).pack()).advanced(piece, walk.token)
 
     def go_on(self, job_id: str, walk: Walk | None = None) -> None:
         """Go on with the listing of a job in the background; again is harmless."""
@@ -129,6 +140,8 @@ class Listers:
         announcement = self._scope.start(f"announce {job_id}.{_LISTING}", self._announce(job_id))
         try:
             await self._list(job_id, walk)
+        except RequestError as error:
+            _log.info("listing.left", job=job_id, why=error.message)
         finally:
             announcement.cancel()
             self._running.discard(job_id)
@@ -138,80 +151,85 @@ class Listers:
         await self._jobs.announce(f"{job_id}.{_LISTING}")
 
     async def _list(self, job_id: str, walk: Walk | None) -> None:
-        """Until the listing is complete, or the job rests or has ended."""
+        """Until the listing is complete, or the job rests or has ended, or another proxy goes on with it.
+
+        Raises RequestError where it cannot go on here; then the leader sees to it.
+        """
         delay_seconds = _RETRY_SECONDS
-        failure: HaulError | None = None
         while True:
             has_all = walk is not None and walk.has_ended
             try:
                 record = await self._jobs.get(job_id)
                 if record.listing is None or not record.is_running or not record.is_listing or record.paused:
                     return
-                if failure is not None:
-                    await self._giver.end(record, replace(record.listing, error=failure.message, is_complete=True))
-                    return
-                if walk is None:
-                    walk = self._walk(record.listing)
-                await self._step(record, record.listing, walk)
+                walk = await self._step(record, record.listing, walk)
                 delay_seconds = _RETRY_SECONDS
-                continue
-            except JobNotFound:
-                return
-            except ListingMoved as error:
-                _log.info("listing.begun_again", job=job_id, why=error.message)
-            except PeerError as error:
+            except RequestError:
+                raise
+            except HaulError as error:
                 _log.warning("listing.delayed", job=job_id, error=error.message)
                 await asyncio.sleep(delay_seconds)
                 delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
-            except HaulError as error:
-                failure = error
-            if not has_all:
-                walk = None  # what was seen last has not been given out
+                if not has_all:
+                    walk = None  # what was seen last may not have been given out
 
     def _walk(self, listing: SourceListing) -> Walk:
-        """Where to go on; a synchronised source is walked through from its beginning, to know all that is there."""
+        """Where to go on; what is to be known whole is walked through from its beginning. Raises Sealed."""
         sealed = JobSpec.unpack(listing.spec).sealed
         credentials = self._vault.open(sealed)["credentials"] if sealed else {}
-        return Walk(listing.job, "" if listing.job.is_sync else listing.token, credentials)
+        return Walk(listing.job, listing.token, credentials, is_whole=not listing.token)
 
-    async def _step(self, record: JobRecord, listing: SourceListing, walk: Walk) -> None:
-        """One more piece, or the end; raises ListingMoved, PeerError, and what is wrong with the source."""
-        job, is_last = listing.job, walk.has_ended
-        if not is_last:
-            last = listing.last.encode() if await self._is_ordered(walk) else b""
-            size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
-            piece = await self._piece(walk, size, lambda name: name.encode() > last)
-            advanced = listing.advanced(piece, walk.token)
-            advanced = replace(advanced, is_complete=walk.has_ended and not job.is_sync)
-            await self._giver.give(record, advanced, piece.tasks)
-            return
+    async def _step(self, record: JobRecord, listing: SourceListing, walk: Walk | None) -> Walk:
+        """One more piece, or the end; raises InvalidRequest when the job has changed, PeerError, DiskError."""
+        if walk is not None and not listing.is_given and walk.token != listing.token:
+            raise InvalidRequest(f'job "{record.id}": another proxy has gone on with its listing')
+        try:
+            if walk is None or (walk.has_ended and not walk.is_whole):
+                walk = self._walk(listing)
+            if walk.has_ended:
+                following, tasks = await self._removals(record, listing, walk)
+            else:
+                size = min(max(5 * MAX_PAGE, listing.count), _MAX_PIECE)
+                piece = await self._piece(walk, size)
+                if listing.is_given:
+                    return walk
+                following, tasks = listing.advanced(piece, walk.token), piece.tasks
+        except (RequestError, OriginError, Sealed) as error:
+            await self._giver.end(record, listing.failed(error.message))
+            return walk or Walk(listing.job)
+        try:
+            await self._giver.give(record, following, tasks)
+        except RequestTooLarge:
+            why = f"{listing.job.shown} has more objects than one job can have; fetch it in parts, by prefix"
+            await self._giver.end(record, listing.failed(why))
+        return walk
+
+    async def _removals(self, record: JobRecord, listing: SourceListing, walk: Walk) -> tuple[SourceListing, TaskList]:
+        """What is to be removed in the end; raises as `_gone`."""
         gone, present = await self._gone(record, walk)
-        allowed = job.removals_allowed(present)
+        allowed = walk.job.removals_allowed(present, len(walk.seen))
         if allowed is not None and len(gone) > allowed:
             why = (
                 f"{len(gone)} of {present} objects are gone at the source, and 'max_delete' allows {allowed}: "
                 "none was removed"
             )
-            await self._giver.end(record, replace(listing, error=why, is_complete=True))
-            return
-        removals = removal_tasks(job, gone)
-        await self._giver.give(
-            record, replace(listing, count=listing.count + len(removals), is_complete=True), removals
-        )
+            return listing.failed(why), TaskList([], [])
+        removals = removal_tasks(walk.job, gone)
+        return replace(listing, count=listing.count + len(removals), is_complete=True), removals
 
-    async def _piece(
-        self, walk: Walk, size: int, is_new: Callable[[str], bool], patience_seconds: float = _PATIENCE_SECONDS
-    ) -> Piece:
-        """Pages until there are `size` objects, or no more; raises as `Backend` does."""
+    async def _piece(self, walk: Walk, size: int, patience_seconds: float = _PATIENCE_SECONDS) -> Piece:
+        """Pages until there are `size` objects, or many pages, or no more; raises as `Backend` does."""
         job, objects = walk.job, list[SourceObject]()
-        while not walk.has_ended and len(objects) < size:
+        for _ in range(max(_MAX_PIECE, size) // MAX_PAGE * 2):
             page = await self._page_patiently(walk, patience_seconds)
             objects += page.objects
-            walk.token, walk.has_ended = page.token, not page.token
+            walk.follow(page.token)
+            if walk.has_ended or len(objects) >= size:
+                break
         if job.is_sync:
             names = [job.name_of(listed.name) for listed in objects]
             walk.seen.frombytes(await asyncio.to_thread(lambda: digests("", names).tobytes()))
-        return await asyncio.to_thread(piece_of, job, objects, is_new)
+        return await asyncio.to_thread(piece_of, job, objects)
 
     async def _page_patiently(self, walk: Walk, patience_seconds: float) -> ObjectPage:
         """The next page, of a service that does not answer after a while; raises as `Backend` does."""
@@ -229,9 +247,6 @@ class Listers:
     async def _page(self, walk: Walk) -> ObjectPage:
         return await self._ask(walk, lambda backend: backend.page(walk.job.prefix, walk.token))
 
-    async def _is_ordered(self, walk: Walk) -> bool:
-        return await self._ask(walk, lambda backend: backend.capabilities.is_ordered)
-
     async def _ask(self, walk: Walk, ask: Callable[[Backend], T]) -> T:
         """In a thread: even to find the backend may take as long as its library takes to load."""
 
@@ -243,15 +258,17 @@ class Listers:
     async def _gone(self, record: JobRecord, walk: Walk) -> tuple[list[tuple[str, int]], int]:
         """What has come from the source and is not there any more, and how many objects are here from there.
 
-        What was stored since the job began is left alone. Raises Unavailable.
+        What was stored since the source was looked at first is left alone: it may have been there later. Raises
+        Unavailable, BucketNotFound, DiskError.
         """
+        begun_ns = min(walk.begun_ns, record.created_ns)
         job, seen = walk.job, np.sort(np.frombuffer(walk.seen, dtype=np.uint64))
         gone: list[tuple[str, int]] = []
         present = 0
         async for entries in self._own_pages(record, job):
             from_there = [entry for entry in entries if _is_of(job, entry)]
             present += len(from_there)
-            old = [entry for entry in from_there if entry[_STORED_NS] < record.created_ns]
+            old = [entry for entry in from_there if entry[_STORED_NS] < begun_ns]
             is_seen = np.isin(digests("", [entry[_NAME] for entry in old]), seen).tolist()
             gone += [(entry[_NAME], entry[_STORED_NS]) for entry, found in zip(old, is_seen, strict=True) if not found]
         return gone, present

@@ -15,6 +15,7 @@ lost for good is assigned again (`reassigned`).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -28,10 +29,13 @@ from proxy.downloads.sourcejobs import SourceListing
 
 MAX_NOTES = 50
 """Of each job; the newest stay."""
+_PLAIN_BYTES = 128 << 10
+"""Larger records are compressed: of a source of millions many assignments name the same targets, again and again.
 
-
-class ListingMoved(InvalidRequest):
-    """The listing of a job's source is not where it was thought to be."""
+Older proxies cannot read those, and could not have written them either: the store's limit is not far above.
+"""
+_COMPRESSED = b"\xc1"
+"""What no msgpack begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +218,14 @@ class JobRecord:
     ) -> JobRecord:
         """What the assignment's lost targets held is its holders' now.
 
+        What has been listed and given meanwhile stays as it is: a target that is lost with that, too, is seen again.
         Raises InvalidRequest when that cannot be: the job has ended, or is not any more what was `planned_from`.
         """
-        if not self.is_running or assignment.token in self.refused or self.assignments != planned_from:
+        earlier, later = self.assignments[: len(planned_from)], self.assignments[len(planned_from) :]
+        is_other = earlier != planned_from or any(one.lost for one in later)
+        if not self.is_running or assignment.token in self.refused or is_other:
             raise InvalidRequest(f'job "{self.id}" has changed, its tasks cannot be assigned like that')
-        kept = tuple(one.without(assignment.lost) for one in self.assignments)
+        kept = (*(one.without(assignment.lost) for one in earlier), *later)
         # A resting job's new shares were started, and must hear that it rests; others are told of nothing.
         pending = tuple(dict.fromkeys((*self.pending, *assignment.holders))) if self.paused else self.pending
         return self.noted(note, now_ns, assignments=(*kept, assignment), pending=pending)
@@ -228,10 +235,12 @@ class JobRecord:
     ) -> JobRecord:
         """With one more piece of the source's listing, given to the assignment's holders.
 
-        Raises ListingMoved when that cannot be: the job has ended, or another proxy has gone on with the listing.
+        Raises InvalidRequest when that cannot be: the job has ended, another proxy has gone on with the listing, or a
+        target that waited for long has been told to drop what the assignment gives it.
         """
-        if not self.is_running or self.listing != planned_from:
-            raise ListingMoved(f'job "{self.id}" has changed, its listing cannot go on like that')
+        is_refused = assignment is not None and assignment.token in self.refused
+        if not self.is_running or self.listing != planned_from or is_refused:
+            raise InvalidRequest(f'job "{self.id}" has changed, its listing cannot go on like that')
         record = replace(self, listing=listing)
         if listing.is_complete:
             record = replace(record, listing=listing.without_secrets(), total=listing.count + listing.error_count)
@@ -275,11 +284,13 @@ class JobRecord:
         plain["assignments"] = [with_unknown(one) for one in plain["assignments"]]
         plain["listing"] = self.listing.to_plain() if self.listing is not None else None
         packed: bytes = msgpack.packb(plain)
-        return packed
+        return packed if len(packed) <= _PLAIN_BYTES else _COMPRESSED + zlib.compress(packed)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Read the msgpack form; fields of a newer proxy are only kept, but for a summary's: it is never changed."""
+        if packed.startswith(_COMPRESSED):
+            packed = zlib.decompress(packed[len(_COMPRESSED) :])
         unpacked = msgpack.unpackb(packed)
         if "assignments" not in unpacked:
             targets = unpacked.pop("targets")
@@ -290,6 +301,8 @@ class JobRecord:
         plain["assignments"] = tuple(Assignment.from_plain(one) for one in plain["assignments"])
         if plain.get("listing") is not None:
             plain["listing"] = SourceListing.from_plain(plain["listing"])
+            if not (plain["listing"].is_complete or plain["aborted_ns"]):
+                plain["summary"] = None  # of an older proxy, which takes such a job for one that has ended
         if plain["summary"] is not None:
             plain["summary"] = Figures(**known_of(Figures.__dataclass_fields__, plain["summary"]))
         plain["unknown"] = unknown_of(cls.__dataclass_fields__, unpacked)

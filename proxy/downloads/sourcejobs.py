@@ -6,7 +6,7 @@ What such a job wants, how far its listing has come, and which tasks a piece of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -62,13 +62,14 @@ class SourceJob:
         """Whether an object is part of the job; what a service shows as a folder is not."""
         return source_name.endswith(self.suffix) and not source_name.endswith("/")
 
-    def removals_allowed(self, present: int) -> int | None:
-        """How many of the `present` objects from the source may be removed at once; None: all of them.
+    def removals_allowed(self, present: int, seen: int) -> int | None:
+        """How many of the `present` objects from the source, where `seen` are left, may be removed; None: all of them.
 
-        By default half of them, and 1,000 in any case: a source that has been emptied by mistake empties nothing.
+        By default half of them, and 1,000 in any case, but none where nothing is left: a source that has been emptied
+        by mistake empties nothing.
         """
         if self.max_delete is None:
-            return max(_MANY_REMOVALS, present // 2)
+            return max(_MANY_REMOVALS, present // 2) if seen else 0
         return None if self.max_delete == UNLIMITED else self.max_delete
 
     def to_plain(self) -> dict[str, Any]:
@@ -87,8 +88,9 @@ class SourceListing:
     """How far the listing of a job's source has come; part of the job's record, so that any proxy can go on.
 
     `spec` is what its shares have in common, packed. `count` objects have been given to targets, the last of them
-    `last`; `token` names the page to go on with. `refused` names cannot be kept here, `refused_count` of them. With
-    an `error` it has ended before its end.
+    `last`; `token` names the page to go on with. When everything that was listed `is_given`, a synchronised bucket may
+    still have to lose what is gone. `refused` names cannot be kept here, `refused_count` of them. With an `error` it
+    has ended before its end.
     """
 
     job: SourceJob
@@ -100,6 +102,7 @@ class SourceListing:
     refused_count: int = 0
     error: str = ""
     is_complete: bool = False
+    is_given: bool = False
     unknown: Mapping[str, Any] = unknown_fields()
 
     @property
@@ -114,15 +117,21 @@ class SourceListing:
         return self.refused_count + bool(self.error)
 
     def advanced(self, piece: Piece, token: str) -> SourceListing:
-        """After one more piece, beyond which `token` leads."""
+        """After one more piece, beyond which `token` leads; without one it was the last."""
         return replace(
             self,
             token=token,
+            is_given=not token,
+            is_complete=not token and not self.job.is_sync,
             last=piece.last or self.last,
             count=self.count + len(piece.tasks),
             refused=(*self.refused, *piece.refused)[:_SHOWN_REFUSED],
             refused_count=self.refused_count + len(piece.refused),
         )
+
+    def failed(self, why: str) -> SourceListing:
+        """Ended before its end."""
+        return replace(self, error=why, is_complete=True)
 
     def without_secrets(self) -> SourceListing:
         """Once nothing more is to be listed."""
@@ -150,14 +159,12 @@ class Piece:
     refused: tuple[str, ...] = ()
 
 
-def piece_of(job: SourceJob, objects: Iterable[SourceObject], is_new: Callable[[str], bool]) -> Piece:
-    """The tasks for what is listed, wanted, and new: not part of an earlier piece, by the source's name."""
+def piece_of(job: SourceJob, objects: Iterable[SourceObject]) -> Piece:
+    """The tasks for what is listed and wanted."""
     found: dict[str, tuple[str, Expectation]] = {}
     refused: list[str] = []
     last = ""
     for listed in objects:
-        if not is_new(listed.name):
-            continue
         last = listed.name
         if not job.wants(listed.name):
             continue
