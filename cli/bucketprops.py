@@ -12,6 +12,7 @@ from cli import formats, output, uris
 from cli.client import Client, find_endpoints
 from cli.errors import CommandError, UsageError
 from cli.options import EndpointOption, JsonOption
+from cli.uris import Location
 from common.names import printable
 
 BACKEND = "backend_bck"
@@ -48,16 +49,23 @@ def show_properties(bucket: _Bucket, as_json: JsonOption = False, endpoint: Endp
     """Show all properties of a bucket."""
     where = uris.parse_bucket(bucket)
     with Client(find_endpoints(endpoint)) as client:
-        headers = client.headers(where.bucket_path, query=where.query | {"dont_add_remote_bck_md": "true"})
-    try:
-        properties = json.loads(headers["Ais-Bucket-Props"])
-        rows = sorted(_flat(properties))
-    except (KeyError, ValueError, AttributeError):
-        raise CommandError("the cluster tells no properties of the bucket; is it a cluster?") from None
+        found = read(client, where)
     if as_json:
-        output.show_json(properties)
+        output.show_json(found)
     else:
-        output.show_table(("PROPERTY", "VALUE"), rows)
+        output.show_table(("PROPERTY", "VALUE"), sorted(_flat(found)))
+
+
+def read(client: Client, where: Location) -> dict[str, Any]:
+    """All properties of a bucket that the cluster knows; raises ServerError, NoAnswer, CommandError."""
+    headers = client.headers(where.bucket_path, query=where.query | {"dont_add_remote_bck_md": "true"})
+    try:
+        found = json.loads(headers["Ais-Bucket-Props"])
+    except (KeyError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise CommandError("the cluster tells no properties of the bucket; is it a cluster?")
+    return found
 
 
 def _property(text: str) -> tuple[str, Mapping[str, object]]:

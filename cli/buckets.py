@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import formats, output, uris
+from cli import bucketprops, formats, output, uris
 from cli.client import Client, find_endpoints
 from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
@@ -51,6 +51,8 @@ def remove_bucket(
 ) -> None:
     """Remove buckets; asks first when one is not empty."""
     locations = [uris.parse_bucket(text) for text in buckets]
+    for location in locations:
+        uris.check_own(location)
     with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         for location in locations:
             if not yes and not _may_be_removed(client, location):
@@ -76,7 +78,7 @@ def list_(
             metavar="ais://BUCKET/PREFIX",
             show_default=False,
             help="List its objects; all buckets without it. Of a bucket elsewhere (s3://, gs://, az://, "
-            "ais://@CLUSTER/) what is there, and whether it is in the cluster, too.",
+            "ais://@CLUSTER/), or one with a backend_bck, what is there, and whether it is in the cluster, too.",
         ),
     ] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="With version, checksum and place.")] = False,
@@ -93,13 +95,23 @@ def list_(
         if where is None:
             _list_buckets(client, as_json=as_json)
             return
+        has_backend = where.is_outside or _has_backend(client, where)
         props = "name,size,version,checksum,location" if long or as_json else "name,size"
-        props += ",cached" if where.is_outside else ""
+        props += ",cached" if has_backend else ""
         entries = _entries(client, where, props=props, limit=limit)
         if as_json:
-            _entries_as_json(entries, where)
+            _entries_as_json(entries, has_backend=has_backend)
         else:
-            _entries_as_text(entries, where, units, long=long)
+            _entries_as_text(entries, where, units, long=long, has_backend=has_backend)
+
+
+def _has_backend(client: Client, where: Location) -> bool:
+    """Whether a bucket of the cluster has what another one has that is kept elsewhere."""
+    try:
+        backend = bucketprops.read(client, where).get(bucketprops.BACKEND) or {}
+    except ServerError:
+        return False  # listing it tells what is wrong
+    return bool(backend.get("name"))
 
 
 def _list_buckets(client: Client, *, as_json: bool) -> None:
@@ -130,7 +142,7 @@ def _entries(client: Client, where: Location, *, props: str, limit: int) -> Iter
         message |= {"uuid": page.get("uuid", ""), "continuation_token": token}
 
 
-def _entries_as_json(entries: Iterator[dict[str, Any]], where: Location) -> None:
+def _entries_as_json(entries: Iterator[dict[str, Any]], *, has_backend: bool) -> None:
     """One array, written as it arrives: a bucket may hold more than fits into memory."""
     separator = "[\n  "
     for entry in entries:
@@ -141,7 +153,7 @@ def _entries_as_json(entries: Iterator[dict[str, Any]], where: Location) -> None
             "checksum": entry.get("checksum", ""),
             "location": entry.get("location", ""),
         }
-        if where.is_outside:
+        if has_backend:
             plain["cached"] = _is_cached(entry)
         sys.stdout.write(separator + json.dumps(plain))
         separator = ",\n  "
@@ -152,16 +164,18 @@ def _is_cached(entry: dict[str, Any]) -> bool:
     return bool(int(entry.get("flags") or 0) & _CACHED)
 
 
-def _entries_as_text(entries: Iterator[dict[str, Any]], where: Location, units: Units, *, long: bool) -> None:
+def _entries_as_text(
+    entries: Iterator[dict[str, Any]], where: Location, units: Units, *, long: bool, has_backend: bool
+) -> None:
     number, total_bytes = 0, 0
     for entry in entries:
         if not number:
-            cached, details = "CACHED  " if where.is_outside else "", "VERSION  CHECKSUM          " if long else ""
+            cached, details = "CACHED  " if has_backend else "", "VERSION  CHECKSUM          " if long else ""
             output.say(f"{'SIZE':>{_SIZE_CELLS}}  {cached}{details}NAME", style="bold")
         size_bytes = int(entry.get("size") or 0)
         number += 1
         total_bytes += size_bytes
-        cached = f"{'yes' if _is_cached(entry) else 'no':6}  " if where.is_outside else ""
+        cached = f"{'yes' if _is_cached(entry) else 'no':6}  " if has_backend else ""
         details = f"{entry.get('version', ''):>7}  {entry.get('checksum', ''):16}  " if long else ""
         place = f"  ({formats.name(entry.get('location', ''))})" if long and entry.get("location") else ""
         name = formats.name(entry["name"])

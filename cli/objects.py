@@ -160,6 +160,8 @@ def remove_objects(
 ) -> None:
     """Remove objects."""
     locations = [uris.parse_object(text) for text in objects]
+    for location in locations:
+        uris.check_own(location)
     with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         for location in locations:
             client.delete(location.object_path, query=location.query)

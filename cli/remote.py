@@ -27,6 +27,8 @@ _Bucket = Annotated[
 ]
 _Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Only objects whose names begin so.")]
 _Template = Annotated[str, typer.Option("--template", metavar="TEXT", help="Only these, such as dir/obj-{000..999}.")]
+_DONE = "evt-"
+"""How an id begins of what was done when it was answered; other clusters answer with ids of jobs."""
 _List = Annotated[
     str, typer.Option("--list", metavar="FILE", help="Only those whose names are in FILE (- for standard input).")
 ]
@@ -92,12 +94,25 @@ def _selected(where: Location, prefix: str, template: str, list_: str) -> dict[s
     return {"objnames": [uris.checked(where).name]} if where.name else {}
 
 
+def _shown(where: Location, value: dict[str, Any]) -> str:
+    """What was selected, in words."""
+    if len(names := value.get("objnames", ())) > 1:
+        return f"{formats.count(len(names), 'object')} of {where.bucket.cname}"
+    return formats.name(f"{where.bucket.cname}/{names[0] if names else value['template']}")
+
+
 def _start(
     where: Location, method: str, action: str, value: dict[str, Any], endpoint: str | None, *, as_json: bool
 ) -> None:
     with Client(find_endpoints(endpoint)) as client:
         body = {"action": action, "value": value}
         job_id = client.text(method, where.bucket_path, query=where.query, body=body).strip()
+    if job_id.startswith(_DONE):
+        if as_json:
+            output.show_json({"uri": where.uri})
+        else:
+            output.say(f"Evicted {_shown(where, value)}")
+        return
     if not job_id:
         raise CommandError("the cluster accepted the job but did not tell its id")
     if as_json:

@@ -97,6 +97,15 @@ def parse_object(text: str) -> Location:
     return checked(location)
 
 
+def check_own(location: Location) -> None:
+    """Raise UsageError for what is kept elsewhere: from here nothing is removed there."""
+    if location.is_outside:
+        raise UsageError(
+            f"nothing is removed at {location.bucket.cname}; to put what is here of it out of the cluster:\n"
+            f"       haul evict {printable(location.uri)}"
+        )
+
+
 def checked(location: Location) -> Location:
     """The location, if its name may name an object; raises UsageError."""
     try:

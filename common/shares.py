@@ -158,8 +158,8 @@ class TaskProgress(NamedTuple):
 class ShareStatus:
     """One target's figures of one share; all counts are of tasks.
 
-    `finished` includes `skipped`; at the end `finished + errors == scheduled`. `all_dispatched` when nothing is left
-    to expand. `finished_ns` is 0 while anything is still to do.
+    `finished` includes `skipped` and `removed`; at the end `finished + errors == scheduled`. `all_dispatched` when
+    nothing is left to expand. `finished_ns` is 0 while anything is still to do.
     """
 
     share_id: str
@@ -175,6 +175,7 @@ class ShareStatus:
     current_tasks: Sequence[TaskProgress] = ()
     finished_tasks: Sequence[TaskProgress] = ()
     error_tasks: Sequence[TaskProgress] = ()
+    removed: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """Plain values for msgpack."""

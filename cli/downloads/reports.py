@@ -70,9 +70,9 @@ def show_dry_run(found: Mapping[str, Any], units: Units, *, as_json: bool) -> No
     output.say(f"  there already:  {formats.count(int(found['present']), 'object')}, {there}")
     known, to_fetch = int(found["bytes_known"]), int(found["to_fetch"])
     size = formats.size(int(found["bytes"]), units)
-    output.say(
-        f"  to be fetched:  {formats.count(to_fetch, 'object')}, {size} in the {formats.count(known)} of known size"
-    )
+    if to_fetch and known < to_fetch:
+        size += f" in the {formats.count(known)} of known size"
+    output.say(f"  to be fetched:  {formats.count(to_fetch, 'object')}" + (f", {size}" if to_fetch else ""))
     if "bytes_estimate" in found:
         output.say(f"  about {formats.size(int(found['bytes_estimate']), units)} in all, by a sample")
     if found["error_cnt"]:

@@ -34,9 +34,9 @@ class Failure:
 class JobStatus:
     """The whole job at one moment; times in unix seconds, `finished` 0 while it runs.
 
-    `stored_bytes` is None when the cluster does not say how many bytes it has fetched. `silent_targets` do not answer
-    at the moment; their last known figures are in the sums. `source` is what was listed, with its version, where that
-    is told. `wire` is the answer itself.
+    `finished_count` includes what was skipped and removed. `stored_bytes` is None when the cluster does not say how
+    many bytes it has fetched. `silent_targets` do not answer at the moment; their last known figures are in the sums.
+    `source` is what was listed, with its version, where that is told. `wire` is the answer itself.
     """
 
     id: str
@@ -46,6 +46,7 @@ class JobStatus:
     finished_count: int
     scheduled_count: int
     skipped_count: int
+    removed_count: int
     error_count: int
     total: int
     all_dispatched: bool
@@ -105,6 +106,7 @@ class JobStatus:
             finished_count=int(fields.get("finished_cnt", 0)),
             scheduled_count=int(fields.get("scheduled_cnt", 0)),
             skipped_count=int(fields.get("skipped_cnt", 0)),
+            removed_count=int(fields.get("removed_cnt", 0)),
             error_count=int(fields.get("error_cnt", 0)),
             total=int(fields.get("total", 0)),
             all_dispatched=bool(fields.get("all_dispatched")),
@@ -150,7 +152,9 @@ def when(unix: float) -> str:
 
 def summary(status: JobStatus, units: formats.Units) -> str:
     """The job in one line: objects, bytes, time, rate, what failed and where to read about it."""
-    objects = formats.count(status.finished_count, "object")
+    if status.is_over and not status.done_count and not status.aborted:
+        return "nothing to do: the source has no such objects"
+    objects = formats.count(status.finished_count - status.removed_count, "object")
     parts = [f"{objects} stored"]
     if status.skipped_count:
         parts[0] += f" ({formats.count(status.skipped_count)} of them unchanged, not fetched again)"
@@ -161,6 +165,8 @@ def summary(status: JobStatus, units: formats.Units) -> str:
         if status.stored_bytes and status.duration_seconds:
             parts.append(f"({formats.rate(status.stored_bytes / status.duration_seconds, units)})")
     text = ", ".join(parts[:2]) + ("" if len(parts) < 3 else " " + " ".join(parts[2:]))
+    if status.removed_count:
+        text += f", {formats.count(status.removed_count)} removed"
     if status.aborted:
         left = max(0, status.object_count - status.done_count)
         text = f"stopped before its end: {text}, {formats.count(left)} not fetched"

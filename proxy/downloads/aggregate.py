@@ -60,6 +60,7 @@ def merge(record: JobRecord, answers: Answers) -> Figures:
         aborted=bool(record.aborted_ns) or any(share.aborted for share in shares),
         started_ns=min(starts, default=record.created_ns),
         finished_ns=0 if unfinished or is_listing else max(*ends, record.created_ns, record.aborted_ns if lost else 0),
+        removed=sum(share.removed for share in shares),
     )
 
 
@@ -68,8 +69,8 @@ def job_json(
 ) -> dict[str, Any]:
     """One job as lists show it.
 
-    Extensions: `stale_targets`, `paused`, `priority` and `source`, left out when there is nothing to say, and
-    `downloaded_bytes` of finished objects, where asked for.
+    Extensions: `removed_cnt`, `stale_targets`, `paused`, `priority` and `source`, left out when there is nothing to
+    say, and `downloaded_bytes` of finished objects, where asked for.
     """
     fields: dict[str, Any] = {
         "id": record.id,
@@ -85,6 +86,8 @@ def job_json(
         "all_dispatched": figures.all_dispatched,
         "aborted": figures.aborted or bool(record.aborted_ns),
     }
+    if figures.removed:
+        fields["removed_cnt"] = figures.removed
     if with_bytes:
         fields["downloaded_bytes"] = figures.bytes
     if record.paused:

@@ -51,6 +51,7 @@ class Figures:
     aborted: bool = False
     started_ns: int = 0
     finished_ns: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

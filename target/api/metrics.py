@@ -100,9 +100,13 @@ class TargetMetrics:
         outcomes: dict[tuple[str, ...], float] = {
             ("downloaded",): totals.downloaded,
             ("skipped",): totals.skipped,
+            ("removed",): totals.removed,
             ("failed",): totals.failed,
         }
-        text = "Objects of jobs whose end is durable; those that were there already are skipped."
+        text = (
+            "Objects of jobs whose end is durable; those that were there already are skipped, those that a "
+            "synchronised source has lost are removed."
+        )
         yield counters("haul_target_objects_total", text, ("outcome",), outcomes)
         text = "Bytes of the objects that were downloaded, counted when an object is durable."
         yield counter("haul_target_downloaded_bytes_total", text, totals.downloaded_bytes)

@@ -25,7 +25,7 @@ from target.carriers.channel import Channel
 from target.carriers.download import Stream
 from target.carriers.fetch import RESUMABLE_BYTES, Fetch, Job
 from target.carriers.large import LOOK_SECONDS, LargeObjects
-from target.carriers.messages import FINISHED, SKIPPED, Ended, Failure, Greeting, Moved, Order, Terms, failure_of
+from target.carriers.messages import FINISHED, SKIPPED, Ended, Failure, Greeting, Moved, Order, Terms
 from target.storage.committer import Committer
 from target.storage.metadata import NO_CUSTOM, ObjectMetadata
 from target.storage.mountpath import Durability, Mountpath
@@ -322,7 +322,7 @@ class Carrier:
         """The fetch is over, without an object."""
         self._active.pop(fetch.id, None)
         self._note()
-        self._failed.append(failure_of(fetch.id, error)._replace(gained_bytes=gained_bytes))
+        self._failed.append(fetch.failure(error, gained_bytes))
 
     def borrow(self, fetch: Fetch, connections: int) -> None:
         """Ask the lane for more connections for a large object."""

@@ -8,21 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from common import clock
-from common.errors import OriginError
+from common.errors import HaulError, OriginError
 from common.links import redact
 from common.names import Bucket
 from common.placement import digest
 from target.carriers.allowance import Allowance, meter_of
 from target.carriers.download import Download, Stream
-from target.carriers.messages import Order, Terms
+from target.carriers.messages import Failure, Order, Terms, failure_of
 from target.storage.metadata import NO_CUSTOM, ObjectMetadata
 from target.storage.mountpath import Mountpath
 from target.storage.writer import ObjectWriter
-from target.transfer.request import ResponseHead
+from target.transfer.request import FetchError, ResponseHead
 from target.transfer.verification import known_digests
 
 RESUMABLE_BYTES = 8 << 20
 """Larger objects survive a break; to fetch smaller ones again costs less than to remember how far they came."""
+
+
+_DENIED = frozenset({401, 403})
 
 
 class Unverified(OriginError):
@@ -81,6 +84,16 @@ class Fetch:
     def work_name(self) -> str:
         """Of the partial file; the same after a restart, and another job's is another."""
         return f"r{digest(f'{self.job.terms.job_id}/{self.name}'):016x}"
+
+    def failure(self, error: HaulError, gained_bytes: int) -> Failure:
+        """The failure as it is reported. What a service answers is about the object, whatever URL it was asked by."""
+        failure = failure_of(self.id, error)._replace(gained_bytes=gained_bytes)
+        if self.url != self.link and isinstance(error, FetchError) and error.http_status:
+            text = failure.text.replace(redact(self.url), redact(self.link))
+            if error.http_status in _DENIED:
+                text += " (access is denied: the job or the nodes need credentials that may read it)"
+            return failure._replace(text=text)
+        return failure
 
     def learn(self, head: ResponseHead) -> None:
         """Take over which digests the origin tells; raises Unverified when the size cannot be right."""

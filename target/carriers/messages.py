@@ -26,8 +26,8 @@ HOST, OBJECT, DISK, OURS = "host", "object", "disk", ""
 """Whose fault a failure is: the origin's, which may fail other objects as well; one object's, of an origin that works;
 the mountpath's; or nothing that says anything about these."""
 
-FINISHED, SKIPPED, FAILED = 0, 1, 2
-"""How a task ended, as the journal stores it."""
+FINISHED, SKIPPED, FAILED, REMOVED = 0, 1, 2, 3
+"""How a task ended, as the journal stores it; what was to be removed and is gone is REMOVED."""
 
 
 _WORTH_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from common.errors import HaulError
 from common.links import is_source, redact
 from common.names import Bucket
 from common.placement import digest
-from target.carriers.messages import FINISHED, Ended, Failure, Order, failure_of
+from target.carriers.messages import REMOVED, Ended, Failure, Order, failure_of
 from target.downloads.task import Task
 
 Remove = Callable[[Bucket, int, str, int, int], None]
@@ -32,7 +32,7 @@ class Errands:
             if task.removes_ns:
                 spec = task.share.spec
                 self._remove(spec.bucket, spec.bucket_id, task.name, digest(task.link), task.removes_ns)
-                return Ended(order_id, FINISHED, 0, 0)
+                return Ended(order_id, REMOVED, 0, 0)
             if task.share.trouble:
                 return Failure(order_id, f'failed to download "{redact(task.link)}": {task.share.trouble}', False)
             request = self._request(task) if is_source(task.link) else None

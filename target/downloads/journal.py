@@ -23,7 +23,7 @@ from common import failpoints
 from common.errors import DiskFailure, HaulError, NoSpace
 from common.links import shown_link
 from common.shares import JobSpec, TaskProgress, TaskSpec
-from target.carriers.messages import FAILED, FINISHED, SKIPPED
+from target.carriers.messages import FAILED, FINISHED, REMOVED, SKIPPED
 from target.downloads.share import Room, Share, State
 from target.downloads.task import Result
 
@@ -274,6 +274,7 @@ def count_result(share: Share, outcome: int, tasks: int, size_bytes: int) -> Non
         share.finished += tasks
         share.bytes += size_bytes
         share.skipped += tasks if outcome == SKIPPED else 0
+        share.removed += tasks if outcome == REMOVED else 0
 
 
 def add_share(connection: sqlite3.Connection, spec: JobSpec, started_ns: int) -> int:

@@ -13,7 +13,7 @@ from common.errors import HaulError
 from common.links import redact, without_secrets
 from common.names import Bucket
 from common.shares import TaskSpec
-from target.carriers.messages import FAILED, SKIPPED
+from target.carriers.messages import FAILED, REMOVED, SKIPPED
 from target.downloads import journal as records
 from target.downloads.journal import Ended, Journal
 from target.downloads.share import Share
@@ -70,6 +70,8 @@ class Ledger:
             if task.expected is not None:
                 size_bytes, digests, *_ = task.expected
                 line |= ({} if size_bytes is None else {"size": size_bytes}) | dict(digests)
+        elif ended.outcome == REMOVED:
+            line["state"] = "removed"
         else:
             line["state"] = "skipped" if ended.outcome == SKIPPED else "finished"
             line |= self._stored(share, task, ended)

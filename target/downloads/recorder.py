@@ -14,7 +14,7 @@ import structlog
 
 from common import clock
 from common.errors import HaulError
-from target.carriers.messages import FAILED, SKIPPED
+from target.carriers.messages import FAILED, FINISHED, REMOVED, SKIPPED
 from target.downloads import journal as records
 from target.downloads.journal import Journal
 from target.downloads.share import Share, State
@@ -29,17 +29,18 @@ class Totals:
 
     downloaded: int = 0
     skipped: int = 0
+    removed: int = 0
     failed: int = 0
     downloaded_bytes: int = 0
 
     def add(self, results: Sequence[Result]) -> None:
         """Count what has become durable; one thread at a time."""
         outcomes = [result.outcome for result in results]
-        skipped, failed = outcomes.count(SKIPPED), outcomes.count(FAILED)
-        self.skipped += skipped
-        self.failed += failed
-        self.downloaded += len(outcomes) - skipped - failed
-        self.downloaded_bytes += sum(result.downloaded for result in results if result.outcome not in (SKIPPED, FAILED))
+        self.downloaded += outcomes.count(FINISHED)
+        self.skipped += outcomes.count(SKIPPED)
+        self.removed += outcomes.count(REMOVED)
+        self.failed += outcomes.count(FAILED)
+        self.downloaded_bytes += sum(result.downloaded for result in results if result.outcome == FINISHED)
 
 
 class Recorder:

@@ -270,6 +270,7 @@ class Downloads:
             aborted=share.state is State.ABORTED,
             started_ns=share.started_ns,
             finished_ns=share.finished_ns,
+            removed=share.removed,
             current_tasks=heapq.nsmallest(
                 MAX_CURRENT_TASKS,
                 self._lanes.current_tasks(share),

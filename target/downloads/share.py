@@ -93,6 +93,7 @@ class Share:
         self.scheduled = 0
         self.finished = 0
         self.skipped = 0
+        self.removed = 0
         self.errors = 0
         self.bytes = 0
 
