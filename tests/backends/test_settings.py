@@ -1,5 +1,6 @@
 """The file that says how backends are reached: what it may hold, and who wins over whom."""
 
+import json
 import re
 from pathlib import Path
 
@@ -170,3 +171,11 @@ def test_every_setting_of_s3_is_documented() -> None:
     section = DOCUMENT.read_text(encoding="utf-8").split("\n## S3\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == S3Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("universe", ["evil.example", "", None])
+def test_a_key_of_a_job_leads_nowhere_but_to_google(universe: str | None) -> None:
+    key = {"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token", "universe_domain": universe}
+    with pytest.raises(InvalidRequest, match="credentials_json"):
+        BackendSettings().gs_of("b", {"credentials_json": json.dumps(key)})
+    BackendSettings().gs_of("b", {"credentials_json": json.dumps(key | {"universe_domain": "googleapis.com"})})
