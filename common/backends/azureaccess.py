@@ -68,10 +68,15 @@ def access_of(settings: AzureSettings, environment: Mapping[str, str]) -> Access
     connection_string = settings.connection_string.get_secret_value()
     if connection_string:
         given = _parse(connection_string, 'az: "connection_string"')
-        if not (given.sas or given.key or settings.anonymous):
+        if not (given.sas or given.key or own.sas or own.key or settings.anonymous):
             raise InvalidRequest('az: "connection_string" has neither an AccountKey nor a SharedAccessSignature')
-        endpoint = given.endpoint or _moved(own.endpoint, given.account)
-        own = given._replace(endpoint=endpoint, account=given.account or account_in(endpoint))
+        if own.sas or own.key:
+            # A job's, which stand for themselves: the string only says where.
+            account = own.account or given.account or account_in(given.endpoint)
+            own = own._replace(account=account, endpoint=given.endpoint or own.endpoint)
+        else:
+            endpoint = given.endpoint or _moved(own.endpoint, given.account)
+            own = given._replace(endpoint=endpoint, account=given.account or account_in(endpoint))
     elif settings.anonymous or not (own.sas or own.key):
         own = _completed(own, environment)
     endpoint = _moved(own.endpoint, own.account) or _default_endpoint(own.account)

@@ -134,6 +134,7 @@ CREDENTIALS: Mapping[str, frozenset[str]] = {
 Nothing of it names a place that a proxy would speak to: that is for the configuration alone.
 """
 _GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+_GOOGLE_UNIVERSE = "googleapis.com"
 
 
 def _checked(provider: str, credentials: Mapping[str, str]) -> Mapping[str, str]:
@@ -155,7 +156,13 @@ def _check_key(text: str) -> None:
         key = json.loads(text) if text else {"token_uri": _GOOGLE_TOKENS}
     except ValueError:
         key = None
-    if not isinstance(key, dict) or key.get("token_uri") != _GOOGLE_TOKENS or key.get("type", "") == "external_account":
+    # The library would speak to hosts of another universe than Google's public one, too.
+    if (
+        not isinstance(key, dict)
+        or key.get("token_uri") != _GOOGLE_TOKENS
+        or key.get("type", "") == "external_account"
+        or key.get("universe_domain", _GOOGLE_UNIVERSE) != _GOOGLE_UNIVERSE
+    ):
         raise InvalidRequest(
             f"credentials: 'credentials_json' must be the key of a service account with token_uri {_GOOGLE_TOKENS}"
         )

@@ -76,11 +76,11 @@ class Sources:
         """The backend of a bucket; raises Unsupported where its library is missing, InvalidRequest for bad settings."""
         key = bucket, tuple(sorted(credentials.items()))
         with self._lock:
-            found = self._backends.get(key)
-            if found is None:
-                found = self._backends[key] = self._open(bucket, credentials)
-                if len(self._backends) > _MAX_KEPT:
-                    self._backends.pop(next(iter(self._backends))).close()
+            found = self._backends.pop(key, None) or self._open(bucket, credentials)
+            self._backends[key] = found
+            if len(self._backends) > _MAX_KEPT:
+                # What has been unused for longest; jobs with credentials of their own must not drive out the others.
+                self._backends.pop(next(iter(self._backends))).close()
             return found
 
     def request(self, link: str, credentials: Mapping[str, str] = NO_CREDENTIALS) -> SourceRequest:

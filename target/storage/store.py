@@ -192,13 +192,38 @@ class Store:
             raise ObjectNotFound(f"{bucket.cname}/{printable(name)} doesn't exist")
 
     def delete_if(self, bucket: Bucket, bucket_id: int, name: str, link_digest: int, stored_ns: int) -> None:
-        """Remove an object if it is still the one that came from this link at this time; raises DiskError."""
-        try:
-            stored, _ = self.head(bucket, name, bucket_id)
-            if (stored.link_digest, stored.stored_ns) == (link_digest, stored_ns):
-                self.delete(bucket, name, bucket_id)
-        except ObjectNotFound:
+        """Remove an object if it is still the one that came from this link at this time; raises DiskError.
+
+        Nothing is committed meanwhile where it may lie, so that what replaces it is never what is removed.
+        """
+
+        def is_the_one() -> bool:
+            try:
+                stored, _ = self.head(bucket, name, bucket_id)
+            except ObjectNotFound:
+                return False
+            return (stored.link_digest, stored.stored_ns) == (link_digest, stored_ns)
+
+        if not is_the_one():
             return
+        durable = self._durability is Durability.POWER_LOSS
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.holding(bucket, name))
+            found = []
+            for slot in sorted(self.mountpaths.view.readable, key=lambda slot: slot.number):
+                directory = slot.mountpath.bucket(bucket)
+                if directory is not None and directory.bucket_id == bucket_id:
+                    found.append((slot.mountpath, directory))
+                    try:
+                        held.enter_context(slot.committer.held())
+                    except OSError as error:
+                        raise slot.mountpath.error(error) from None
+            if is_the_one():
+                for mountpath, directory in found:
+                    try:
+                        reader.remove(directory, name, durable=durable)
+                    except OSError as error:
+                        raise mountpath.error(error) from None
 
     def list_objects(
         self,

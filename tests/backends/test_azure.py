@@ -15,7 +15,7 @@ import pytest
 from common.backends.azure import AzureBackend
 from common.backends.azureaccess import Access, access_of, account_in
 from common.backends.azuresignatures import KeptSignature, signed_by_key
-from common.backends.settings import AzureSettings
+from common.backends.settings import AzureSettings, BackendSettings
 from common.errors import InvalidRequest, Unsupported
 
 KEY = base64.b64encode(b"SECRET" * 8).decode()
@@ -186,3 +186,21 @@ def test_a_signature_that_could_not_be_made_is_tried_again() -> None:
     with pytest.raises(InvalidRequest):
         kept.query()
     assert kept.query() == "sig=1"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "endpoint", "account"),
+    [
+        ({"sas_token": "sig=JOBS"}, CORP, "corp"),
+        ({"account": "other", "account_key": KEY}, "https://other.blob.core.windows.net", "other"),
+    ],
+)
+def test_a_job_with_credentials_is_never_let_in_by_the_connection_string_of_the_nodes(
+    credentials: dict[str, str], endpoint: str, account: str
+) -> None:
+    nodes_key = base64.b64encode(b"of the nodes").decode()
+    string = f"DefaultEndpointsProtocol=https;AccountName=corp;AccountKey={nodes_key};EndpointSuffix=core.windows.net"
+    nodes = BackendSettings.model_validate({"az": {"connection_string": string}})
+    found = access_of(nodes.az_of("c", credentials), {})
+    assert (found.endpoint, found.account) == (endpoint, account)
+    assert (found.sas, found.key) == (credentials.get("sas_token", ""), credentials.get("account_key", ""))

@@ -1,5 +1,6 @@
 """The file that says how backends are reached: what it may hold, and who wins over whom."""
 
+import json
 import re
 from pathlib import Path
 
@@ -188,3 +189,11 @@ def test_what_a_job_may_bring_is_documented() -> None:
     table = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][1:]
     named = [set(re.findall(r"`(\w+)`", row)) - {"token_uri"} for row in table]
     assert named == [CREDENTIALS[provider] for provider in ("aws", "gcp", "azure", "ais")]
+
+
+@pytest.mark.parametrize("universe", ["evil.example", "", None])
+def test_a_key_of_a_job_leads_nowhere_but_to_google(universe: str | None) -> None:
+    key = {"type": "service_account", "token_uri": "https://oauth2.googleapis.com/token", "universe_domain": universe}
+    with pytest.raises(InvalidRequest, match="credentials_json"):
+        BackendSettings().gs_of("b", {"credentials_json": json.dumps(key)})
+    BackendSettings().gs_of("b", {"credentials_json": json.dumps(key | {"universe_domain": "googleapis.com"})})

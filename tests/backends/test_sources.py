@@ -110,6 +110,14 @@ def test_of_very_many_backends_the_oldest_are_let_go(sources: Sources) -> None:
     sources.close()
 
 
+def test_a_backend_in_use_is_not_let_go_for_those_of_single_jobs(sources: Sources) -> None:
+    used = sources.backend(Bucket("used", "aws"))
+    for number in range(300):
+        sources.backend(Bucket("used", "aws"), KEYS | {"session_token": f"of-job-{number}"})
+        assert sources.backend(Bucket("used", "aws")) is used
+    sources.close()
+
+
 def test_a_link_becomes_a_request_with_the_credentials_of_the_job(sources: Sources) -> None:
     request = sources.request("s3://one/a%20b%2Bc", KEYS)
     assert request.url.startswith("http://minio.test:9000/one/a%20b%2Bc?")

@@ -3,14 +3,19 @@
 import contextlib
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 from common import clock
+from common.backends.base import OriginUnavailable
 from common.backends.settings import BackendSettings
 from common.backends.sources import Sources
+from common.errors import AccessDenied
 from common.names import Bucket
 from common.shares import JobSpec
+from target.carriers.messages import Failure, failure_of
 from target.carriers.nursery import Nursery
+from target.downloads.briefing import Briefing
 from target.downloads.errands import Errands
 from target.downloads.feeder import Feeder
 from target.downloads.hosts import HostSettings
@@ -19,7 +24,7 @@ from target.downloads.recorder import Recorder
 from target.downloads.scheduler import Scheduler
 from target.downloads.settings import LaneSettings
 from target.downloads.share import Share, State
-from target.downloads.task import Task
+from target.downloads.task import Result, Task
 from target.storage.mountpath import Mountpath
 
 SPEC = JobSpec("dnl-a", "multi", "a job", Bucket("b"), 7, 3, (("t1", 1),))
@@ -56,3 +61,48 @@ def test_a_lane_that_may_not_work_rests_though_a_retry_is_due(tmp_path: Path) ->
         threading.Event().wait(0.5)
         lane.stop()
     assert may_work.asked <= 20, "about once a second, and whenever it is woken"
+
+
+class Silent:
+    """Errands to a service that does not answer for one of its buckets."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def begin(self, order_id: int, task: Task) -> Failure:
+        self.asked.append(task.link)
+        if task.origin == "s3://away":
+            return failure_of(order_id, OriginUnavailable("s3://away does not answer"))
+        return failure_of(order_id, AccessDenied("s3://refuses"))
+
+
+class Idle:
+    """A feeder with nothing more to give, and a recorder that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def nudge(self, share: Share) -> None:
+        pass
+
+    def record(self, results: list[Result]) -> None:
+        self.ended += [result.task.link for result in results]
+
+
+def test_a_service_that_does_not_answer_is_waited_for_once_not_for_each_object(tmp_path: Path) -> None:
+    scheduler, errands, idle = Scheduler(1, HostSettings()), Silent(), Idle()
+    share = Share(1, SPEC, state=State.RUNNING, started_ns=5)
+    for number, bucket in enumerate(["away", "away", "away", "refuses", "away", "refuses"]):
+        link = f"s3://{bucket}/{number}"
+        task = Task(share, number, str(number), link, f"s3://{bucket}", 0)
+        scheduler.retry(task, clock.monotonic(), 0.0)
+    disk = Mountpath(str(tmp_path))
+    disk.open("cluster", "t1")
+    with contextlib.closing(Nursery()) as nursery:
+        settings = LaneSettings(cast(Errands, errands))
+        lane = Lane(0, disk, nursery, scheduler, cast(Recorder, idle), settings)
+        lane._feeder, lane._wake_lanes = cast(Feeder, idle), lambda _: None
+        lane._briefing = cast(Briefing, SimpleNamespace(tell=lambda _: None))
+        lane._order()
+    assert sorted(errands.asked) == ["s3://away/0", "s3://refuses/3", "s3://refuses/5"]
+    assert sorted(idle.ended) == ["s3://refuses/3", "s3://refuses/5"], "the others are tried again later"
