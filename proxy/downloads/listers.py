@@ -21,9 +21,11 @@ import structlog
 from common import clock
 from common.backends.base import MAX_PAGE, ObjectPage, OriginUnavailable, SourceObject
 from common.backends.sources import Sources
-from common.errors import HaulError, InvalidRequest, OriginError, PeerError, RequestError
+from common.buckets import BucketRecord
+from common.errors import BucketNotFound, HaulError, InvalidRequest, OriginError, PeerError, RequestError
 from common.lifecycle import TaskScope
 from common.links import redact
+from common.names import Bucket
 from common.placement import digests
 from common.shares import JobSpec
 from common.vault import Vault
@@ -92,13 +94,22 @@ class Listers:
         walk = Walk(job, credentials=credentials)
         return walk, await self._piece(walk, 1, lambda _: True, patience_seconds=0.0)
 
-    async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> Piece:
+    async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> tuple[Walk, Piece]:
         """All of a source, for a dry run; raises as `first`, and InvalidRequest for more than is kept in memory."""
         walk = Walk(job, credentials=credentials)
         piece = await self._piece(walk, _MAX_SURVEYED, lambda _: True, patience_seconds=0.0)
         if not walk.has_ended:
             raise InvalidRequest(f"{job.shown} has more than {_MAX_SURVEYED} objects, too many for a dry run")
-        return piece
+        return walk, piece
+
+    async def removals(self, walk: Walk, bucket: Bucket) -> tuple[int, int | None]:
+        """How many objects a synchronised bucket would lose, and how many it may; raises Unavailable."""
+        try:
+            record = await self._buckets.get(bucket)
+        except BucketNotFound:
+            return 0, None
+        gone, present = await self._gone(record, walk, clock.unix_ns())
+        return len(gone), walk.job.removals_allowed(present)
 
     def sealed(self, request: DownloadRequest) -> DownloadRequest:
         """The request as it may be written down; raises InvalidRequest where nothing can be sealed."""
@@ -182,7 +193,7 @@ class Listers:
             advanced = replace(advanced, is_complete=walk.has_ended and not job.is_sync)
             await self._giver.give(record, advanced, piece.tasks)
             return
-        gone, present = await self._gone(record, walk)
+        gone, present = await self._gone_of_job(record, listing, walk)
         allowed = job.removals_allowed(present)
         if allowed is not None and len(gone) > allowed:
             why = (
@@ -229,28 +240,31 @@ class Listers:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
-    async def _gone(self, record: JobRecord, walk: Walk) -> tuple[list[tuple[str, int]], int]:
-        """What has come from the source and is not there any more, and how many objects are here from there.
+    async def _gone_of_job(
+        self, record: JobRecord, listing: SourceListing, walk: Walk
+    ) -> tuple[list[tuple[str, int]], int]:
+        """As `_gone`, for a job: what was stored since it began is left alone. Raises Unavailable."""
+        spec = JobSpec.unpack(listing.spec)
+        bucket = await self._buckets.get(spec.bucket)
+        return ([], 0) if bucket.id != spec.bucket_id else await self._gone(bucket, walk, record.created_ns)
 
-        What was stored since the job began is left alone. Raises Unavailable.
+    async def _gone(self, bucket: BucketRecord, walk: Walk, before_ns: int) -> tuple[list[tuple[str, int]], int]:
+        """What has come from the source before and is not there any more, and how many objects are here from there.
+
+        Raises Unavailable.
         """
         job, seen = walk.job, np.sort(np.frombuffer(walk.seen, dtype=np.uint64))
         gone: list[tuple[str, int]] = []
         present = 0
-        async for entries in self._own_pages(record, job):
+        async for entries in self._own_pages(bucket, job):
             from_there = [entry for entry in entries if _is_of(job, entry)]
             present += len(from_there)
-            old = [entry for entry in from_there if entry[_STORED_NS] < record.created_ns]
+            old = [entry for entry in from_there if entry[_STORED_NS] < before_ns]
             is_seen = np.isin(digests("", [entry[_NAME] for entry in old]), seen).tolist()
             gone += [(entry[_NAME], entry[_STORED_NS]) for entry, found in zip(old, is_seen, strict=True) if not found]
         return gone, present
 
-    async def _own_pages(self, record: JobRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:
-        spec = JobSpec.unpack(record.listing.spec) if record.listing is not None else None
-        assert spec is not None
-        bucket = await self._buckets.get(spec.bucket)
-        if bucket.id != spec.bucket_id:
-            return
+    async def _own_pages(self, bucket: BucketRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:
         query = PageQuery(job.own_prefix, with_sources=True, uuid=secrets.token_urlsafe(7))
         while True:
             page = await self._listing.page(bucket, query)
