@@ -73,6 +73,11 @@ def show_dry_run(found: Mapping[str, Any], units: Units, *, as_json: bool) -> No
     if to_fetch and known < to_fetch:
         size += f" in the {formats.count(known)} of known size"
     output.say(f"  to be fetched:  {formats.count(to_fetch, 'object')}" + (f", {size}" if to_fetch else ""))
+    if to_remove := int(found.get("to_remove", 0)):
+        output.say(f"  to be removed:  {formats.count(to_remove, 'object')}, gone at the source")
+        allowed = int(found.get("max_delete", to_remove))
+        if to_remove > allowed:
+            output.say(f"  which is more than the {formats.count(allowed)} allowed: none would be (--max-delete)")
     if "bytes_estimate" in found:
         output.say(f"  about {formats.size(int(found['bytes_estimate']), units)} in all, by a sample")
     if found["error_cnt"]:

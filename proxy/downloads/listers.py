@@ -22,9 +22,11 @@ import structlog
 from common import clock
 from common.backends.base import MAX_PAGE, Backend, ObjectPage, OriginUnavailable, SourceObject
 from common.backends.sources import Sources
-from common.errors import HaulError, InvalidRequest, OriginError, RequestError, RequestTooLarge
+from common.buckets import BucketRecord
+from common.errors import BucketNotFound, HaulError, InvalidRequest, OriginError, RequestError, RequestTooLarge
 from common.lifecycle import TaskScope
 from common.links import redact
+from common.names import Bucket
 from common.placement import digests
 from common.shares import JobSpec
 from common.vault import Sealed, Vault
@@ -106,13 +108,22 @@ class Listers:
         walk = Walk(job, credentials=credentials)
         return walk, await self._piece(walk, 1, patience_seconds=0.0)
 
-    async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> Piece:
+    async def whole(self, job: SourceJob, credentials: Mapping[str, str]) -> tuple[Walk, Piece]:
         """All of a source, for a dry run; raises as `first`, and InvalidRequest for more than is kept in memory."""
         walk = Walk(job, credentials=credentials)
         piece = await self._piece(walk, _MAX_SURVEYED, patience_seconds=0.0)
         if not walk.has_ended:
             raise InvalidRequest(f"{job.shown} has more than {_MAX_SURVEYED} objects, too many for a dry run")
-        return piece
+        return walk, piece
+
+    async def removals(self, walk: Walk, bucket: Bucket) -> tuple[int, int | None]:
+        """How many objects a synchronised bucket would lose, and how many it may; raises Unavailable."""
+        try:
+            record = await self._buckets.get(bucket)
+        except BucketNotFound:
+            return 0, None
+        gone, present = await self._gone(record, walk, clock.unix_ns())
+        return len(gone), walk.job.removals_allowed(present, len(walk.seen))
 
     def sealed(self, request: DownloadRequest) -> DownloadRequest:
         """The request as it may be written down; raises InvalidRequest where nothing can be sealed."""
@@ -206,7 +217,7 @@ class Listers:
 
     async def _removals(self, record: JobRecord, listing: SourceListing, walk: Walk) -> tuple[SourceListing, TaskList]:
         """What is to be removed in the end; raises as `_gone`."""
-        gone, present = await self._gone(record, walk)
+        gone, present = await self._gone_of_job(record, listing, walk)
         allowed = walk.job.removals_allowed(present, len(walk.seen))
         if allowed is not None and len(gone) > allowed:
             why = (
@@ -255,30 +266,35 @@ class Listers:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _gone(self, record: JobRecord, walk: Walk) -> tuple[list[tuple[str, int]], int]:
-        """What has come from the source and is not there any more, and how many objects are here from there.
+    async def _gone_of_job(
+        self, record: JobRecord, listing: SourceListing, walk: Walk
+    ) -> tuple[list[tuple[str, int]], int]:
+        """As `_gone`, for a job: what was stored since the source was looked at first may have been there later.
 
-        What was stored since the source was looked at first is left alone: it may have been there later. Raises
-        Unavailable, BucketNotFound, DiskError.
+        Raises Unavailable, BucketNotFound, DiskError.
         """
-        begun_ns = min(walk.begun_ns, record.created_ns)
+        spec = JobSpec.unpack(listing.spec)
+        bucket = await self._buckets.get(spec.bucket)
+        if bucket.id != spec.bucket_id:
+            return [], 0
+        return await self._gone(bucket, walk, min(walk.begun_ns, record.created_ns))
+
+    async def _gone(self, bucket: BucketRecord, walk: Walk, before_ns: int) -> tuple[list[tuple[str, int]], int]:
+        """What has come from the source before and is not there any more, and how many objects came before.
+
+        Raises Unavailable, DiskError.
+        """
         job, seen = walk.job, np.sort(np.frombuffer(walk.seen, dtype=np.uint64))
         gone: list[tuple[str, int]] = []
         present = 0
-        async for entries in self._own_pages(record, job):
-            from_there = [entry for entry in entries if _is_of(job, entry)]
-            present += len(from_there)
-            old = [entry for entry in from_there if entry[_STORED_NS] < begun_ns]
+        async for entries in self._own_pages(bucket, job):
+            old = [entry for entry in entries if entry[_STORED_NS] < before_ns and _is_of(job, entry)]
+            present += len(old)
             is_seen = np.isin(digests("", [entry[_NAME] for entry in old]), seen).tolist()
             gone += [(entry[_NAME], entry[_STORED_NS]) for entry, found in zip(old, is_seen, strict=True) if not found]
         return gone, present
 
-    async def _own_pages(self, record: JobRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:
-        spec = JobSpec.unpack(record.listing.spec) if record.listing is not None else None
-        assert spec is not None
-        bucket = await self._buckets.get(spec.bucket)
-        if bucket.id != spec.bucket_id:
-            return
+    async def _own_pages(self, bucket: BucketRecord, job: SourceJob) -> AsyncIterator[list[Entry]]:
         query = PageQuery(job.own_prefix, with_sources=True, uuid=secrets.token_urlsafe(7))
         while True:
             page = await self._listing.page(bucket, query)

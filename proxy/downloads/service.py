@@ -114,12 +114,17 @@ class Downloads:
         raise ClaimLost(request.bucket.cname)
 
     async def _survey(self, request: DownloadRequest) -> dict[str, Any]:
-        piece = None
+        walk = piece = None
         if isinstance(request.tasks, SourceJob):
-            piece = await self._listers.whole(request.tasks, request.credentials)
+            walk, piece = await self._listers.whole(request.tasks, request.credentials)
         if request.credentials:
             request = self._listers.sealed(request)
-        return await survey(await self._plan(new_job_id(), request, 0, in_thread=True, piece=piece), self._peers)
+        plan = await self._plan(new_job_id(), request, 0, in_thread=True, piece=piece)
+        found = await survey(plan, self._peers)
+        if walk is not None and walk.job.is_sync:
+            found["to_remove"], allowed = await self._listers.removals(walk, request.bucket)
+            found |= {} if allowed is None else {"max_delete": allowed}
+        return found
 
     def _backend_of(self, bucket: Bucket) -> Bucket | None:
         record = self._buckets.table.records.get(bucket.uname)

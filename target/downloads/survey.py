@@ -114,8 +114,7 @@ class Surveyor:
             stored = self._head(spec.bucket, task.name)
         except HaulError:
             stored = None
-        expected = dict(task.expected[1]) if task.expected is not None else {}
-        if stored is not None and (stored.link_digest == digest(task.link) or stored.has_digests(expected)):
+        if stored is not None and _is_present(task, stored):
             found.present += 1
             found.present_bytes += stored.size
             return False
@@ -171,6 +170,22 @@ class Surveyor:
                     return
         finally:
             engine.close()
+
+
+def _is_present(task: TaskSpec, stored: ObjectMetadata) -> bool:
+    """Whether what is stored is what a task wants, as far as can be told without asking."""
+    is_from_there = stored.link_digest == digest(task.link)
+    if task.expected is None:
+        return is_from_there
+    size_bytes, digests, *more = task.expected
+    if size_bytes not in (None, stored.size):
+        return False
+    etag = more[0] if more else ""
+    if is_from_there and etag and stored.etag:
+        return stored.etag == etag
+    return stored.has_digests(dict(digests)) or (
+        is_from_there and all(stored.digests.get(algorithm, value) == value for algorithm, value in digests)
+    )
 
 
 def _count_answer(found: Found, task: TaskSpec, result: int | HaulError | None) -> None:

@@ -141,6 +141,12 @@ class CloudContract:
         cloud.put(bucket_of(source), {"shard-0001.tar": b"changed", "added": b"new"})
         for name in ("shard-0002.tar", "shard-0003.tar"):
             cloud.remove(bucket_of(source), name)
+        dry = haul(*sync[:-1], "--dry-run", "--max-delete", "1")
+        assert dry.out == (
+            "14 objects\n  there already:  12 objects, 78 B\n  to be fetched:  2 objects, 10 B\n"
+            "  to be removed:  2 objects, gone at the source\n"
+            "  which is more than the 1 allowed: none would be (--max-delete)\n"
+        )
         refused = haul(*sync, "--max-delete", "1")
         assert plain(refused) == (
             "14 objects stored (12 of them unchanged, not fetched again), 10 B in TIME, 1 FAILED\n"
