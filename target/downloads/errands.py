@@ -12,7 +12,8 @@ from common.errors import HaulError
 from common.links import is_source, redact
 from common.names import Bucket
 from common.placement import digest
-from target.carriers.messages import REMOVED, Ended, Failure, Order, failure_of
+from target.carriers.messages import HOST, REMOVED, Ended, Failure, Order, failure_of
+from target.downloads.share import Share
 from target.downloads.task import Task
 
 Remove = Callable[[Bucket, int, str, int, int], None]
@@ -25,6 +26,10 @@ class Errands:
     def __init__(self, sources: Sources, remove: Remove) -> None:
         self._sources = sources
         self._remove = remove
+
+    def batch(self) -> Batch:
+        """For tasks that are begun one right after the other."""
+        return Batch(self)
 
     def begin(self, order_id: int, task: Task) -> Order | Ended | Failure:
         """The order for a task, why there can be none, or that it is done already."""
@@ -47,3 +52,22 @@ class Errands:
     def _request(self, task: Task) -> tuple[str, Sequence[str]]:
         request = self._sources.request(task.link, task.share.credentials)
         return request.url, [f"{name}: {value}" for name, value in request.headers]
+
+
+class Batch:
+    """Some errands of one thread, which does nothing else meanwhile.
+
+    So a service that does not answer is waited for once, and not for each of its objects.
+    """
+
+    def __init__(self, errands: Errands) -> None:
+        self._errands = errands
+        self._unavailable: dict[tuple[Share, str], Failure] = {}
+
+    def begin(self, order_id: int, task: Task) -> Order | Ended | Failure:
+        """As `Errands.begin`."""
+        service = task.share, task.origin
+        begun = self._unavailable.get(service) or self._errands.begin(order_id, task)
+        if isinstance(begun, Failure) and begun.fault == HOST:
+            self._unavailable[service] = begun
+        return begun

@@ -19,7 +19,7 @@ from common.errors import HaulError
 from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
-from target.carriers.messages import DISK, FAILED, HOST, OURS, Ended, Failure, Order, failure_of
+from target.carriers.messages import DISK, FAILED, OURS, Ended, Failure, Order, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.briefing import Briefing
 from target.downloads.feeder import Feeder
@@ -199,8 +199,7 @@ class Lane:
         if not self._orders.fetching:
             self._heard_at = clock.monotonic()
         orders, shares = [], {task.share for task in tasks}
-        refusals = {share: self._refusal(share) for share in shares}
-        unavailable: dict[tuple[Share, str], Failure] = {}
+        refusals, errands = {share: self._refusal(share) for share in shares}, self._settings.errands.batch()
         now_ns = clock.unix_ns()
         for task in tasks:
             task.start_ns = task.start_ns or now_ns
@@ -209,32 +208,19 @@ class Lane:
                 continue
             task.attempt += 1
             task.attempts += 1
-            if (order := self._begin(task, refusals[task.share], unavailable)) is not None:
+            order_id = self._orders.add(task)
+            order = refusals[task.share] or errands.begin(order_id, task)
+            if isinstance(order, Order):
                 orders.append(order)
+            elif isinstance(order, Ended):
+                self._reported([order_id], [order], [])
+            else:
+                self._failed(order._replace(id=order_id))
+                self.wake()
         if orders:
             self._handle.send(messages.FETCH, orders)
         for share in shares:
             self._feeder.nudge(share)
-
-    def _begin(
-        self, task: Task, refusal: Failure | None, unavailable: dict[tuple[Share, str], Failure]
-    ) -> Order | None:
-        """The order of a task, None when it has ended, or failed, already.
-
-        A service that does not answer is waited for once, not for each of its objects: nothing else is done meanwhile.
-        """
-        order_id, service = self._orders.add(task), (task.share, task.origin)
-        order = refusal or unavailable.get(service) or self._settings.errands.begin(order_id, task)
-        if isinstance(order, Order):
-            return order
-        if isinstance(order, Ended):
-            self._reported([order_id], [order], [])
-            return None
-        if order.fault == HOST:
-            unavailable[service] = order
-        self._failed(order._replace(id=order_id))
-        self.wake()
-        return None
 
     def _refusal(self, share: Share) -> Failure | None:
         """Make the bucket's directory and tell the carrier the job's terms, or say why the job's tasks must fail."""

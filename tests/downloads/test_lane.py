@@ -2,18 +2,18 @@
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 from common import clock
-from common.backends.base import OriginUnavailable
+from common.backends.base import OriginUnavailable, SourceRequest
 from common.backends.settings import BackendSettings
 from common.backends.sources import Sources
 from common.errors import AccessDenied
 from common.names import Bucket
 from common.shares import JobSpec
-from target.carriers.messages import Failure, failure_of
 from target.carriers.nursery import Nursery
 from target.downloads.briefing import Briefing
 from target.downloads.errands import Errands
@@ -64,16 +64,16 @@ def test_a_lane_that_may_not_work_rests_though_a_retry_is_due(tmp_path: Path) ->
 
 
 class Silent:
-    """Errands to a service that does not answer for one of its buckets."""
+    """Sources of which one bucket's service does not answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def begin(self, order_id: int, task: Task) -> Failure:
-        self.asked.append(task.link)
-        if task.origin == "s3://away":
-            return failure_of(order_id, OriginUnavailable("s3://away does not answer"))
-        return failure_of(order_id, AccessDenied("s3://refuses"))
+    def request(self, link: str, credentials: Mapping[str, str]) -> SourceRequest:
+        self.asked.append(link)
+        if link.startswith("s3://away/"):
+            raise OriginUnavailable("s3://away does not answer")
+        raise AccessDenied("s3://refuses")
 
 
 class Idle:
@@ -90,7 +90,7 @@ class Idle:
 
 
 def test_a_service_that_does_not_answer_is_waited_for_once_not_for_each_object(tmp_path: Path) -> None:
-    scheduler, errands, idle = Scheduler(1, HostSettings()), Silent(), Idle()
+    scheduler, silent, idle = Scheduler(1, HostSettings()), Silent(), Idle()
     share = Share(1, SPEC, state=State.RUNNING, started_ns=5)
     for number, bucket in enumerate(["away", "away", "away", "refuses", "away", "refuses"]):
         link = f"s3://{bucket}/{number}"
@@ -99,10 +99,10 @@ def test_a_service_that_does_not_answer_is_waited_for_once_not_for_each_object(t
     disk = Mountpath(str(tmp_path))
     disk.open("cluster", "t1")
     with contextlib.closing(Nursery()) as nursery:
-        settings = LaneSettings(cast(Errands, errands))
+        settings = LaneSettings(Errands(cast(Sources, silent), lambda *_: None))
         lane = Lane(0, disk, nursery, scheduler, cast(Recorder, idle), settings)
         lane._feeder, lane._wake_lanes = cast(Feeder, idle), lambda _: None
         lane._briefing = cast(Briefing, SimpleNamespace(tell=lambda _: None))
         lane._order()
-    assert sorted(errands.asked) == ["s3://away/0", "s3://refuses/3", "s3://refuses/5"]
+    assert sorted(silent.asked) == ["s3://away/0", "s3://refuses/3", "s3://refuses/5"]
     assert sorted(idle.ended) == ["s3://refuses/3", "s3://refuses/5"], "the others are tried again later"
