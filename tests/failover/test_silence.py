@@ -53,7 +53,7 @@ class Proxy:
             )
             return
         cluster_map = ClusterMap(1, 1, (NODE,)).to_wire()
-        buckets = {"buckets": {}, "last_id": 0}
+        buckets = {"version": 1, "buckets": {}, "last_id": 0}
         well = {"clustermap": cluster_map, "buckets": buckets, "still_after_seconds": STILL_AFTER_SECONDS}
         await web.answer_msgpack(send, well if self.answer is None else self.answer)
 
