@@ -89,6 +89,7 @@ class ProxyNode:
         self._store = store if store is not None else _configured_store(config)
         self._sources = Sources(load_backends(config.backends_file))
         self._asking = Asking(self._sources)
+        self._walking = Asking(self._sources)  # so that no listing of a job keeps somebody waiting who only looks
         peers = Peers(self._client)
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this proxy must stop by itself; there from `start` on."""
@@ -112,7 +113,7 @@ class ProxyNode:
         self._listing = Listing(self._membership, peers)
         vault = Vault(config.secret_key_file)
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
-        self._listers = Listers(self._jobs, self._buckets, self._listing, self._sources, giver, vault, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, self._listing, self._walking, giver, vault, self._scope)
         self._downloads = Downloads(
             *(self._jobs, self._buckets, self._membership, peers, self._scope),
             control,
@@ -166,8 +167,8 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
-        self._listers.close()
         self._asking.close()
+        self._walking.close()
         self._hub.close()
         await asyncio.to_thread(self._sources.close)
 

@@ -6,12 +6,12 @@ What is asked is left to the callers, which backend a bucket has to `sources`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from common.backends.base import Backend
-from common.backends.sources import Sources
+from common.backends.sources import NO_CREDENTIALS, Sources
 from common.names import Bucket
 
 T = TypeVar("T")
@@ -25,11 +25,16 @@ class Asking:
         self._sources = sources
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="backends")
 
-    async def ask(self, bucket: Bucket, question: Callable[[Backend], T]) -> T:
-        """What `question` gives for the backend of a bucket that is outside; raises as both do."""
+    async def ask(
+        self, bucket: Bucket, question: Callable[[Backend], T], credentials: Mapping[str, str] = NO_CREDENTIALS
+    ) -> T:
+        """What `question` gives for the backend of a bucket that is outside; raises as both do.
+
+        Even to find the backend may take as long as its library takes to load.
+        """
 
         def answer() -> T:
-            return question(self._sources.backend(bucket))
+            return question(self._sources.backend(bucket, credentials))
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
 

@@ -12,16 +12,14 @@ import asyncio
 import secrets
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 import structlog
 
 from common import clock
-from common.backends.base import MAX_PAGE, Backend, ObjectPage, OriginUnavailable, SourceObject
-from common.backends.sources import Sources
+from common.backends.asking import Asking
+from common.backends.base import MAX_PAGE, ObjectPage, OriginUnavailable, SourceObject
 from common.buckets import BucketRecord
 from common.errors import BucketNotFound, HaulError, InvalidRequest, OriginError, RequestError, RequestTooLarge
 from common.lifecycle import TaskScope
@@ -42,14 +40,12 @@ from proxy.listing import Entry, Listing, PageQuery
 
 _MAX_PIECE = 100_000
 _MAX_SURVEYED = 1_000_000
-_THREADS = 8
 _PATIENCE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 30.0
 _LISTING = "list"
 _NAME, _STORED_NS, _SOURCE = 0, 3, 8
 """Where they are in an entry of a listing that tells where objects have come from."""
-T = TypeVar("T")
 _log = structlog.get_logger("proxy.downloads.listers")
 
 
@@ -83,7 +79,7 @@ class Listers:
         jobs: JobStore,
         buckets: Buckets,
         listing: Listing,
-        sources: Sources,
+        asking: Asking,
         giver: Giver,
         vault: Vault,
         scope: TaskScope,
@@ -91,17 +87,12 @@ class Listers:
         self._jobs = jobs
         self._buckets = buckets
         self._listing = listing
-        self._sources = sources
+        self._asking = asking
         self._giver = giver
         self._vault = vault
         self._scope = scope
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="listing")
         self._running: set[str] = set()
         self.on_listed: Callable[[str], object] = lambda job_id: None
-
-    def close(self) -> None:
-        """Do not wait for services that do not answer."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def first(self, job: SourceJob, credentials: Mapping[str, str]) -> tuple[Walk, Piece]:
         """The first page of a job's source; raises what is wrong with it, as `Backend` does."""
@@ -256,15 +247,10 @@ class Listers:
                 delay_seconds = min(2 * delay_seconds, _MAX_RETRY_SECONDS)
 
     async def _page(self, walk: Walk) -> ObjectPage:
-        return await self._ask(walk, lambda backend: backend.page(walk.job.prefix, walk.token))
-
-    async def _ask(self, walk: Walk, ask: Callable[[Backend], T]) -> T:
-        """In a thread: even to find the backend may take as long as its library takes to load."""
-
-        def work() -> T:
-            return ask(self._sources.backend(walk.job.source, walk.credentials))
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        job = walk.job
+        return await self._asking.ask(
+            job.source, lambda backend: backend.page(job.prefix, walk.token), walk.credentials
+        )
 
     async def _gone_of_job(
         self, record: JobRecord, listing: SourceListing, walk: Walk

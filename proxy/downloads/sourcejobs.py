@@ -87,16 +87,14 @@ class SourceJob:
 class SourceListing:
     """How far the listing of a job's source has come; part of the job's record, so that any proxy can go on.
 
-    `spec` is what its shares have in common, packed. `count` objects have been given to targets, the last of them
-    `last`; `token` names the page to go on with. When everything that was listed `is_given`, a synchronised bucket may
-    still have to lose what is gone. `refused` names cannot be kept here, `refused_count` of them. With an `error` it
-    has ended before its end.
+    `spec` is what its shares have in common, packed. `count` objects have been given to targets; `token` names the page
+    to go on with. When all that was listed `is_given`, a synchronised bucket may still have to lose what is gone.
+    `refused` names cannot be kept here, `refused_count` of them. With an `error` it has ended before its end.
     """
 
     job: SourceJob
     spec: bytes = field(repr=False)
     token: str = ""
-    last: str = ""
     count: int = 0
     refused: tuple[str, ...] = ()
     refused_count: int = 0
@@ -123,7 +121,6 @@ class SourceListing:
             token=token,
             is_given=not token,
             is_complete=not token and not self.job.is_sync,
-            last=piece.last or self.last,
             count=self.count + len(piece.tasks),
             refused=(*self.refused, *piece.refused)[:_SHOWN_REFUSED],
             refused_count=self.refused_count + len(piece.refused),
@@ -152,10 +149,9 @@ class SourceListing:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some pages of a listing as tasks; `last` is the source's name of the last object, `refused` cannot be named."""
+    """Some pages of a listing as tasks; `refused` names cannot be kept here."""
 
     tasks: TaskList
-    last: str = ""
     refused: tuple[str, ...] = ()
 
 
@@ -163,9 +159,7 @@ def piece_of(job: SourceJob, objects: Iterable[SourceObject]) -> Piece:
     """The tasks for what is listed and wanted."""
     found: dict[str, tuple[str, Expectation]] = {}
     refused: list[str] = []
-    last = ""
     for listed in objects:
-        last = listed.name
         if not job.wants(listed.name):
             continue
         name = job.name_of(listed.name)
@@ -179,9 +173,7 @@ def piece_of(job: SourceJob, objects: Iterable[SourceObject]) -> Piece:
         found[name] = source_link(job.source, listed.name), expected
     names = sorted(found)
     links = [found[name][0] for name in names]
-    return Piece(
-        TaskList(names, links, {name: expected for name, (_, expected) in found.items()}), last, tuple(refused)
-    )
+    return Piece(TaskList(names, links, {name: expected for name, (_, expected) in found.items()}), tuple(refused))
 
 
 def removal_tasks(job: SourceJob, gone: Sequence[tuple[str, int]]) -> TaskList:

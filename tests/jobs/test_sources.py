@@ -17,12 +17,6 @@ from tests.origin import Origin
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[MotoS3]:
-    with MotoS3() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def cluster(s3: MotoS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("sources"), backends=s3.settings_toml(), targets=2) as running:
         yield running

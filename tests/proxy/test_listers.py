@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from common import clock
+from common.backends.asking import Asking
 from common.backends.base import Capabilities, ObjectPage, SourceObject
 from common.backends.settings import load_backends
 from common.backends.sources import Sources, source_link
@@ -139,7 +140,7 @@ def proxy(
     places: Places, scope: TaskScope, source: Source | HaulError | Sources, vault: Vault | None = None
 ) -> Listers:
     listers = Listers(
-        *(places.jobs, cast(Buckets, places), cast(Listing, places), cast(Sources, Found(source))),
+        *(places.jobs, cast(Buckets, places), cast(Listing, places), Asking(cast(Sources, Found(source)))),
         *(cast(Giver, places), vault or Vault(None), scope),
     )
     listers.ended = asyncio.Event()  # type: ignore[attr-defined]

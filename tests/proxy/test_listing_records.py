@@ -21,7 +21,7 @@ FIRST = Assignment("", ("t1", "t2"), ("t1", "t2"), (), (("t1", "t2"), ("t2", "t1
 
 
 def record(**fields: object) -> JobRecord:
-    listing = SourceListing(JOB, SPEC.pack(), token="p1", last="n0999", count=1_000)
+    listing = SourceListing(JOB, SPEC.pack(), token="p1", count=1_000)
     return replace(JobRecord("dnl-a", "backend", assignments=(FIRST,), listing=listing), **fields)
 
 
