@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import msgpack
+
 from common.backends.sources import is_outside
 from common.errors import BucketExists, BucketNotFound, InvalidRequest
+from common.moving import Moving
 from common.names import Bucket, normalize_provider
 
 _NO_BUCKET = {"name": "", "provider": "", "namespace": {"uuid": "", "name": ""}}
@@ -52,8 +55,22 @@ _DEFAULTS: dict[str, Any] = {
 }
 SECTIONS = frozenset({"checksum", "rate_limit", "ec", "chunks", "mirror", "lru", "versioning", "write_policy", "extra"})
 """What a client may set when it makes a bucket; `access`, `features`, `backend_bck` and `force` are read besides."""
+DEFAULT_SECTIONS: Mapping[str, Any] = {name: _DEFAULTS[name] for name in _DEFAULTS if name in SECTIONS - {"extra"}}
+"""What a new bucket has of the cluster's configuration."""
 _BACKEND = "backend_bck"
-_SCALARS = frozenset({"access", "features", _BACKEND, "force"})
+_BITS = frozenset({"access", "features"})
+_SCALARS = _BITS | {_BACKEND, "force"}
+_OPTIONAL: dict[str, dict[str, Any]] = {
+    "rate_limit.backend": {"per_op_max_tokens": ""},
+    "rate_limit.frontend": {"per_op_max_tokens": ""},
+    "chunks": {"checkpoint_every": 0, "flags": 0},
+}
+"""Fields that a section has only when they are set."""
+_EXTRA = "extra"
+_MAX_EXTRA_BYTES = 16 << 10
+_MAX_EXTRA_DEPTH = 16
+_MAX_TEXT = 256
+_MAX_BITS = (1 << 64) - 1
 
 
 def check_properties(properties: object) -> dict[str, Any]:
@@ -68,13 +85,14 @@ def check_properties(properties: object) -> dict[str, Any]:
     for key, value in properties.items():
         if key not in SECTIONS and key not in _SCALARS:
             raise InvalidRequest(f"failed to unmarshal bucket properties: found unknown field: {key}")
-        if key in SECTIONS and not isinstance(value, dict):
-            raise InvalidRequest(f"failed to unmarshal bucket properties: '{key}' must be an object")
-        if key in SECTIONS and key != "extra":
-            unknown = [name for name in value if name not in _DEFAULTS[key]]
-            if unknown:
-                raise InvalidRequest(f"failed to unmarshal bucket properties: found unknown field: {key}.{unknown[0]}")
-    checked = {key: value for key, value in properties.items() if key in SECTIONS}
+        if key in SECTIONS and key != _EXTRA and value is not None:
+            _check_field(key, value, _DEFAULTS[key])
+    checked = {key: value for key, value in properties.items() if key in SECTIONS and value is not None}
+    checked |= {key: _bits(key, properties[key]) for key in _BITS if properties.get(key) is not None}
+    if _EXTRA in checked:
+        _check_extra(checked[_EXTRA])
+    if not _is_storable(checked):
+        raise InvalidRequest("failed to unmarshal bucket properties: a text is not UTF-8, or a number has over 64 bits")
     if properties.get(_BACKEND) is not None:
         backend = _parse_backend(properties[_BACKEND])
         checked[_BACKEND] = backend.to_wire() if backend is not None else {}
@@ -83,10 +101,72 @@ def check_properties(properties: object) -> dict[str, Any]:
 
 def merged_properties(properties: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A bucket's properties after `changes`, as `check_properties` gives them."""
-    merged = {**properties, **{key: {**properties.get(key, {}), **value} for key, value in changes.items()}}
+    merged = _merged(properties, changes)
     if changes.get(_BACKEND) == {}:
         merged.pop(_BACKEND)
     return merged
+
+
+def _merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the changes, objects in them field by field."""
+    merged = dict(fields)
+    for key, value in changes.items():
+        known = merged.get(key)
+        is_object = isinstance(value, dict) and isinstance(known, dict) and key != _BACKEND
+        merged[key] = _merged(known, value) if is_object and known is not None else value
+    return merged
+
+
+def _check_field(path: str, value: object, default: object) -> None:
+    """Raise InvalidRequest unless a field is like its default, objects field by field."""
+    if isinstance(default, dict):
+        if not isinstance(value, dict):
+            raise InvalidRequest(f"failed to unmarshal bucket properties: '{path}' must be an object")
+        known = default | _OPTIONAL.get(path, {})
+        for name, inner in value.items():
+            if name not in known:
+                raise InvalidRequest(f"failed to unmarshal bucket properties: found unknown field: {path}.{name[:64]}")
+            if inner is not None:
+                _check_field(f"{path}.{name}", inner, known[name])
+    elif isinstance(default, bool) != isinstance(value, bool) or not isinstance(value, bool | int | str):
+        wanted = "a boolean" if isinstance(default, bool) else "a number or a text"
+        raise InvalidRequest(f"failed to unmarshal bucket properties: '{path}' must be {wanted}")
+    elif isinstance(value, str) and (not isinstance(default, str) or len(value) > _MAX_TEXT):
+        raise InvalidRequest(f"failed to unmarshal bucket properties: '{path}' has no valid value")
+    elif isinstance(value, int) and not 0 <= value <= _MAX_BITS >> 1:
+        raise InvalidRequest(f"failed to unmarshal bucket properties: '{path}' must not be negative, nor so large")
+
+
+def _bits(key: str, value: object) -> str:
+    """A set of 64 bits, as the decimal text that the dialect has for it."""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= _MAX_BITS):
+        raise InvalidRequest(f"failed to unmarshal bucket properties: '{key}' must be a number of 64 bits, as a text")
+    return str(int(text))
+
+
+def _check_extra(value: object) -> None:
+    """Of services that Haul does not speak to like this; it is kept as it comes."""
+    if not isinstance(value, dict):
+        raise InvalidRequest("failed to unmarshal bucket properties: 'extra' must be an object")
+    if not _is_shallow(value, _MAX_EXTRA_DEPTH):
+        raise InvalidRequest("failed to unmarshal bucket properties: 'extra' is nested too deeply")
+    if len(repr(value)) > _MAX_EXTRA_BYTES:
+        raise InvalidRequest(f"failed to unmarshal bucket properties: 'extra' has more than {_MAX_EXTRA_BYTES} bytes")
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    """Whether it can be packed; deep nesting cannot."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner)
+
+
+def _is_storable(fields: dict[str, Any]) -> bool:
+    """JSON can spell numbers of any size, and halves of characters."""
+    try:
+        return bool(msgpack.packb(fields))
+    except (ValueError, OverflowError):
+        return False
 
 
 def _parse_backend(value: object) -> Bucket | None:
@@ -109,13 +189,14 @@ def _parse_backend(value: object) -> Bucket | None:
 class BucketRecord:
     """One bucket: `id` is unique for ever, so that a bucket made again under an old name is another one.
 
-    `properties` holds only what differs from the defaults.
+    `properties` holds only what differs from the defaults; `moving` while a job renames it, or to it.
     """
 
     bucket: Bucket
     id: int
     created_ns: int
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    moving: Moving | None = None
 
     @property
     def backend(self) -> Bucket | None:
@@ -125,11 +206,14 @@ class BucketRecord:
         backend = self.properties.get(_BACKEND)
         return _parse_backend(backend) if backend else None
 
+    @property
+    def access(self) -> int:
+        """AIStore's access bits: what clients may do."""
+        return int(self.properties.get("access", _DEFAULTS["access"]))
+
     def to_bprops(self) -> dict[str, Any]:
         """AIStore's Bprops, complete."""
-        props = dict(_DEFAULTS)
-        for key, value in self.properties.items():
-            props[key] = {**_DEFAULTS[key], **value}
+        props = _merged(_DEFAULTS, self.properties)
         props["provider"] = self.bucket.provider
         props["bid"] = str(self.id)
         props["created"] = str(self.created_ns)
@@ -174,6 +258,11 @@ class BucketTable:
         record = replace(self.get(bucket), properties=properties)
         return replace(self, version=self.version + 1, records={**self.records, bucket.uname: record})
 
+    def with_moving(self, bucket: Bucket, moving: Moving | None) -> BucketTable:
+        """The table with another mark of this bucket, or none; raises BucketNotFound."""
+        record = replace(self.get(bucket), moving=moving)
+        return replace(self, version=self.version + 1, records={**self.records, bucket.uname: record})
+
     def sorted_records(self) -> list[BucketRecord]:
         """All records in the order in which the dialect lists them."""
         return sorted(self.records.values(), key=lambda r: (r.bucket.provider, r.bucket.namespace, r.bucket.name))
@@ -186,6 +275,14 @@ class BucketTable:
         """uname → the backend's uname, of the buckets that have one and are not outside themselves."""
         found = {uname: record.backend for uname, record in self.records.items() if not is_outside(record.bucket)}
         return {uname: backend.uname for uname, backend in found.items() if backend is not None}
+
+    def restricted(self) -> dict[str, int]:
+        """uname → `access`, of the buckets that do not permit everything."""
+        return {uname: record.access for uname, record in self.records.items() if record.access != _MAX_BITS}
+
+    def moving(self) -> dict[str, list[Any]]:
+        """uname → the mark, of the buckets that are being renamed and those that they become."""
+        return {uname: record.moving.to_wire() for uname, record in self.records.items() if record.moving is not None}
 
     def to_bmd(self, cluster_id: str) -> dict[str, Any]:
         """AIStore's bucket metadata (BMD)."""

@@ -8,11 +8,14 @@
     │   ├── AccessDenied      403
     │   ├── BucketNotFound    404
     │   ├── ObjectNotFound    404
+    │   ├── UploadNotFound    404
     │   ├── JobNotFound       404
     │   ├── NodeNotFound      404
     │   ├── MethodNotAllowed  405
+    │   ├── RequestTimeout    408
     │   ├── NotOwner          409
     │   ├── BucketExists      409
+    │   ├── PreconditionFailed 412
     │   ├── RequestTooLarge   413
     │   ├── RangeNotSatisfiable 416
     │   └── Unsupported       501
@@ -97,6 +100,13 @@ class ObjectNotFound(RequestError):
     status = 404
 
 
+class UploadNotFound(RequestError):
+    """No such upload in progress: it was completed, aborted, given up, or was never there."""
+
+    code = "ErrNotFound"
+    status = 404
+
+
 class JobNotFound(RequestError):
     """No such download job."""
 
@@ -142,6 +152,20 @@ class BucketExists(RequestError):
 
     def __init__(self, cname: str) -> None:
         super().__init__(f'bucket "{cname}" already exists')
+
+
+class PreconditionFailed(RequestError):
+    """What is stored is not what the request's `If-Match` or `If-None-Match` wants; nothing was changed."""
+
+    code = "ErrPreconditionFailed"
+    status = 412
+
+
+class RequestTimeout(RequestError):
+    """The client has stopped sending its request's body; nothing was done of it."""
+
+    status = 408
+    retry = Retry.LATER
 
 
 class RequestTooLarge(RequestError):

@@ -120,13 +120,32 @@ class Bucket:
         return cls(name, normalize_provider(provider), uuid, namespace.lstrip("#"))
 
 
-def validate_object_name(name: str) -> str:
-    """Return `name` if it may name an object, as it is (bytes are kept, no Unicode form is applied).
+def parse_object_uname(uname: str) -> tuple[Bucket, str]:
+    """Bucket and name of an object's uname, `PROVIDER/@UUID#NAMESPACE/BUCKET/NAME`; raises RequestError."""
+    parts = uname.split("/", 3)
+    if len(parts) < 4:
+        raise InvalidRequest(f'not an object: "{printable(uname)}" (expecting PROVIDER/@UUID#NAMESPACE/BUCKET/NAME)')
+    return Bucket.from_uname("/".join((*parts[:3], ""))), validate_object_name(parts[3])
 
-    Raises InvalidName for: empty, a trailing slash, a leading `~/`, a component `.` or `..`, a NUL byte, text that
-    is not valid UTF-8, more than MAX_OBJECT_NAME_BYTES bytes. Called at the proxy and again at the target.
+
+def validate_object_name(name: str) -> str:
+    """Return `name` if the dialect lets an object be made under it.
+
+    Raises InvalidName as `validate_key`, and for a trailing slash.
     """
-    if not name or name.endswith("/") or name.startswith("~/") or "\0" in name:
+    if name.endswith("/"):
+        raise InvalidName(f'invalid object name "{printable(name)}"')
+    return validate_key(name)
+
+
+def validate_key(name: str) -> str:
+    """Return `name` if an object can have it, as it is (bytes are kept, no Unicode form is applied).
+
+    With a trailing slash it is what S3's tools make for a folder. Raises InvalidName for: empty, a leading `~/`, a
+    component `.` or `..`, a NUL byte, text that is not valid UTF-8, more than MAX_OBJECT_NAME_BYTES bytes. Called at
+    the proxy and again at the target.
+    """
+    if not name or name.startswith("~/") or "\0" in name:
         raise InvalidName(f'invalid object name "{printable(name)}"')
     if "." in name and not {".", ".."}.isdisjoint(name.split("/")):
         raise InvalidName(f'invalid object name "{printable(name)}"')

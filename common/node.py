@@ -22,7 +22,9 @@ import uvloop
 from pydantic import Field
 
 from common.errors import HaulError, InvalidRequest
-from common.logs import configure_logging
+from common.logs import RecentLines, configure_logging
+from common.patience import bounded
+from common.refusals import closing_refused
 from common.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from common.web import Application
 
@@ -33,8 +35,9 @@ _DRAIN_SECONDS = 10
 class Node(Protocol):
     """What a composition root gives: the ASGI application, and what must run around it.
 
-    It may have two attributes more: `http_protocol`, the class that speaks HTTP in place of uvicorn's
-    `HttpToolsProtocol`, and `ended`, a future that has the error when the node must stop by itself.
+    It may have three attributes more: `http_protocol`, the class that speaks HTTP in place of uvicorn's
+    `HttpToolsProtocol`; `listeners`, sockets besides the first, there from `start` on; and `ended`, a future that has
+    the error when the node must stop by itself.
     """
 
     application: Application
@@ -85,7 +88,8 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
     """
     server = uvicorn.Server(
         uvicorn.Config(
-            node.application,
+            closing_refused(bounded(node.application)),
+            interface="asgi3",
             http=getattr(node, "http_protocol", "httptools"),
             ws="none",
             lifespan="off",
@@ -103,7 +107,8 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
     await node.start()
     ended: asyncio.Future[HaulError] = getattr(node, "ended", None) or loop.create_future()
     try:
-        serving = loop.create_task(_serve_quietly(server, listener))
+        sockets = [listener, *getattr(node, "listeners", ())]
+        serving = loop.create_task(_serve_quietly(server, sockets))
         waiting = loop.create_task(stopping.wait() if stopping is not None else asyncio.Event().wait())
         ends: set[asyncio.Future[Any]] = {serving, waiting, ended}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -116,7 +121,7 @@ async def serve(node: Node, listener: socket.socket, stopping: asyncio.Event | N
         raise ended.result()
 
 
-async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _serve_quietly(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -126,7 +131,7 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> Non
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stop)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment] # ours are set above
-    await server.serve(sockets=[listener])
+    await server.serve(sockets=sockets)
 
 
 def run(node: Node, listener: socket.socket) -> None:
@@ -156,7 +161,7 @@ class NodeSettings(Settings):
 C = TypeVar("C", bound=NodeSettings)
 
 
-def main(role: str, model: type[C], build: Callable[[C], Node]) -> int:
+def main(role: str, model: type[C], build: Callable[[C, RecentLines], Node]) -> int:
     """`python -m ROLE --config FILE`: run a node until it is told to stop; returns the process's exit code.
 
     With `--environment`, variables `HAUL_NODE_…` win over the file, or stand in for it.
@@ -167,11 +172,11 @@ def main(role: str, model: type[C], build: Callable[[C], Node]) -> int:
     arguments = parser.parse_args()
     if not arguments.config and not arguments.environment:
         parser.error("the settings must come from somewhere: --config FILE, --environment or both")
-    configure_logging()
+    recent_lines = configure_logging()
     try:
         config = load_settings(model, arguments.config, os.environ if arguments.environment else None)
         with exclusive(config.data_dir), listen(config.host, config.port) as listener:
-            run(build(config), listener)
+            run(build(config, recent_lines), listener)
     except HaulError as error:
         print(f"{role}: {error.message}", file=sys.stderr)  # noqa: T201 - the log may not be where the user looks
         return 1

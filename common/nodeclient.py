@@ -1,6 +1,6 @@
 """How one node calls another: msgpack over kept HTTP connections, with deadlines, and errors that keep their meaning.
 
-Whom to call, and what to do when nobody answers, is left to the caller. The only user of httpx inside the nodes.
+Whom to call, and what to do when nobody answers, is left to the caller; answers that are large to `nodestream`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import msgpack
 
-from common.errors import HaulError, Retry, Unavailable
+from common.errors import HaulError, InvalidRequest, Retry, Unavailable
 
 
 class RemoteError(HaulError):
@@ -33,12 +33,12 @@ class NotListening(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
-    """An answer whose body is still to come, as it is on the wire."""
+class Forwarded:
+    """A peer's whole answer, whatever its status; the headers' names are in lower case."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
-    chunks: AsyncIterator[bytes]
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class NodeClient:
@@ -76,6 +76,34 @@ class NodeClient:
                 raise Unavailable(f"{url} did not finish its answer within {seconds:g} s", maybe_applied=True) from None
         return _decoded(url, response)
 
+    async def forward(
+        self, method: str, url: str, body: bytes = b"", *, timeout_seconds: float, limit_bytes: int
+    ) -> Forwarded:
+        """Send a client's request on to a peer; the body is JSON or empty.
+
+        Raises Unavailable as `call` does, InvalidRequest for an answer of more than `limit_bytes`.
+        """
+        headers = {"content-type": "application/json"} if body else {}
+        with _translated(url):
+            try:
+                async with (
+                    asyncio.timeout(timeout_seconds),
+                    self._http.stream(method, url, content=body or None, headers=headers) as response,
+                ):
+                    chunks, size_bytes = [], 0
+                    async for chunk in response.aiter_bytes():
+                        chunks.append(chunk)
+                        size_bytes += len(chunk)
+                        if size_bytes > limit_bytes:
+                            raise InvalidRequest(
+                                f"{url} answers with more than {limit_bytes} bytes, which are not passed on"
+                            )
+                    return Forwarded(response.status_code, dict(response.headers), b"".join(chunks))
+            except TimeoutError:
+                raise Unavailable(
+                    f"{url} did not finish its answer within {timeout_seconds:g} s", maybe_applied=True
+                ) from None
+
     async def send(self, url: str, path: str, chunks: AsyncIterator[bytes]) -> Any:
         """POST a body that is made as it is sent; returns and raises as `call` does.
 
@@ -84,13 +112,6 @@ class NodeClient:
         with _translated(url):
             response = await self._http.post(url + path, content=chunks)
         return _decoded(url, response)
-
-    @contextlib.asynccontextmanager
-    async def stream(self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]]) -> AsyncIterator[Streamed]:
-        """Ask for something large; raises Unavailable, also while the chunks are read."""
-        with _translated(url):
-            async with self._http.stream(method, url, headers=list(headers)) as response:
-                yield Streamed(response.status_code, response.headers.raw, response.aiter_raw())
 
     async def close(self) -> None:
         """Close all connections."""

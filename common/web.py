@@ -73,7 +73,10 @@ def _check_size(size_bytes: int, limit_bytes: int) -> None:
 
 
 async def unless_gone(receive: Receive, sending: Awaitable[None]) -> None:
-    """Send something long; it ends early when the client closes the connection, or the bytes would just be dropped."""
+    """Send something long; it ends early when the client closes the connection, or the bytes would just be dropped.
+
+    Raises what `sending` raises.
+    """
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -88,8 +91,10 @@ async def unless_gone(receive: Receive, sending: Awaitable[None]) -> None:
             watching = group.create_task(watch())
             await send()
             watching.cancel()
-    except* ClientGone:
-        pass
+    except BaseExceptionGroup as errors:
+        for error in errors.exceptions:
+            if not isinstance(error, ClientGone):
+                raise error from None
 
 
 def decode_msgpack(body: bytes) -> Any:
@@ -117,14 +122,30 @@ async def answer(send: Send, status: int, body: bytes = b"", headers: Iterable[H
     await send({"type": "http.response.body", "body": body})
 
 
-async def answer_json(send: Send, value: object, status: int = 200) -> None:
+async def answer_json(send: Send, value: object, status: int = 200, headers: Iterable[Header] = ()) -> None:
     """Send a JSON answer, UTF-8, without spaces."""
-    await answer(send, status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), (JSON,))
+    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    await answer(send, status, body, (JSON, *headers))
 
 
 async def answer_msgpack(send: Send, value: object) -> None:
     """Send a msgpack answer to a peer."""
     await answer(send, 200, msgpack.packb(value), (MSGPACK,))
+
+
+async def answer_call(
+    scope: Scope, receive: Receive, send: Send, limit_bytes: int, value_of: Callable[[Any], Awaitable[object]]
+) -> None:
+    """Answer a peer's call: its message, None without any, is given to `value_of`; raises InvalidRequest, as that does.
+
+    A message of another form than `value_of` expects is the caller's fault.
+    """
+    body = await read_body(receive, limit_bytes)
+    try:
+        value = await value_of(decode_msgpack(body) if body else None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"{scope['path']}: malformed message ({type(error).__name__}: {error})") from None
+    await answer_msgpack(send, value)
 
 
 def error_json(error: HaulError, scope: Scope, node: str) -> bytes:

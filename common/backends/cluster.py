@@ -52,6 +52,8 @@ _BUSY = frozenset({429, 502, 503, 504})
 _NO_BUCKET = frozenset({"ErrBckNotFound", "ErrRemoteBckNotFound"})
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
+_LOOK_SECONDS = 2.0
+_MAX_SMAP_BYTES = 8 << 20
 
 
 class ClusterBackend:
@@ -65,9 +67,7 @@ class ClusterBackend:
         self._bucket = bucket
         self._url = settings.url
         token = credentials.get("token", "") if credentials else settings.token.get_secret_value()
-        if not _TOKEN.match(token):
-            raise InvalidRequest(f"{bucket.cname}: the token has characters that no header can have")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = _authorization(bucket.cname, token)
         self._query = {"provider": "ais"}
         if bucket.namespace_name:
             self._query["namespace"] = f"#{bucket.namespace_name}"
@@ -75,8 +75,7 @@ class ClusterBackend:
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             trust_env=False,
             follow_redirects=False,
-            # Loading the authorities takes long; what plain http redirects to https is refused then.
-            verify=settings.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=_verification(settings.url),
         )
 
     @property
@@ -168,6 +167,35 @@ class ClusterBackend:
         if status in _BUSY:
             return OriginUnavailable(f"{self._at()} is busy: status {status}{message}", _seconds(answer))
         return OriginError(f"{self._at()} answers with status {status}{message}")
+
+
+def read_smap(alias: str, settings: ClusterSettings) -> dict[str, Any]:
+    """The cluster's own Smap (wire.md §4.4); raises OriginUnavailable, OriginError, InvalidRequest for a bad token."""
+    headers = _authorization(f"ais://@{alias}", settings.token.get_secret_value())
+    url, at = f"{settings.url}/v1/daemon?what=smap", f"cluster {printable(alias)} at {settings.url}"
+    try:
+        answer = httpx.get(
+            url, headers=headers, timeout=_LOOK_SECONDS, trust_env=False, verify=_verification(settings.url)
+        )
+        smap = answer.json() if answer.is_success and len(answer.content) <= _MAX_SMAP_BYTES else None
+    except httpx.HTTPError as error:
+        raise OriginUnavailable(f"{at} does not answer: {str(error) or type(error).__name__}") from None
+    except ValueError:
+        smap = None
+    if not isinstance(smap, dict) or "tmap" not in smap:
+        raise OriginError(f"{at} answers with status {answer.status_code} and no cluster map; is it a cluster?")
+    return smap
+
+
+def _authorization(whose: str, token: str) -> dict[str, str]:
+    if not _TOKEN.match(token):
+        raise InvalidRequest(f"{whose}: the token has characters that no header can have")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _verification(url: str) -> bool | ssl.SSLContext:
+    """Loading the authorities takes long; what plain http redirects to https is refused then."""
+    return url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _continuation(token: str) -> dict[str, str]:

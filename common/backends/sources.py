@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from urllib.parse import quote, unquote
 
 from common.backends.base import Backend, BackendMissing, SourceRequest
-from common.backends.settings import BackendSettings
+from common.backends.settings import BackendSettings, ClusterSettings
 from common.names import Bucket
 
 _PROVIDERS = {"s3": "aws", "gs": "gcp", "az": "azure", "ais": "ais"}
@@ -71,6 +71,10 @@ class Sources:
             for provider, module in _LIBRARIES.items()
             if provider not in self._settings.disabled and _is_installed(module)
         ]
+
+    def clusters(self) -> Mapping[str, ClusterSettings]:
+        """The other clusters, by the names that they have here."""
+        return self._settings.clusters
 
     def backend(self, bucket: Bucket, credentials: Mapping[str, str] = NO_CREDENTIALS) -> Backend:
         """The backend of a bucket; raises Unsupported where its library is missing, InvalidRequest for bad settings."""

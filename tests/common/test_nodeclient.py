@@ -10,8 +10,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from common.errors import Retry, Unavailable
-from common.nodeclient import NodeClient, NotListening, RemoteError
+from common.errors import InvalidRequest, Retry, Unavailable
+from common.nodeclient import Forwarded, NodeClient, NotListening, RemoteError
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -232,3 +232,39 @@ def test_cancelling_a_call_is_not_an_answer() -> None:
             await client.close()
 
     asyncio.run(run())
+
+
+def forwarded(behaviour: Peer, *, timeout_seconds: float = 10.0, limit_bytes: int = 1000) -> Forwarded:
+    async def check() -> Forwarded:
+        client = NodeClient()
+        try:
+            async with peer(behaviour) as url:
+                return await client.forward(
+                    "PUT", f"{url}/x", b"{}", timeout_seconds=timeout_seconds, limit_bytes=limit_bytes
+                )
+        finally:
+            await client.close()
+
+    return asyncio.run(check())
+
+
+def test_a_clients_request_is_passed_on_with_its_answer_whatever_that_is() -> None:
+    answer = forwarded(answering(404, b'{"message": "no"}', "X-Told: yes\r\n"))
+    assert (answer.status, answer.body, answer.headers["x-told"]) == (404, b'{"message": "no"}', "yes")
+
+
+def test_an_answer_that_is_too_large_is_not_passed_on() -> None:
+    with pytest.raises(InvalidRequest, match="more than 1000 bytes"):
+        forwarded(answering(200, b"x" * 1001))
+
+
+@pytest.mark.parametrize("behaviour", [closing_at_once, closing_within_the_answer])
+def test_an_answer_that_breaks_off_is_no_answer(behaviour: Peer) -> None:
+    with pytest.raises(Unavailable):
+        forwarded(behaviour)
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping])
+def test_an_answer_that_does_not_end_in_time_is_no_answer(behaviour: Peer) -> None:
+    with pytest.raises(Unavailable):
+        forwarded(behaviour, timeout_seconds=0.3, limit_bytes=1 << 20)
