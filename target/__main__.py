@@ -19,7 +19,7 @@ def main() -> int:
         from target.app import TargetNode  # noqa: PLC0415
         from target.config import TargetConfig  # noqa: PLC0415
 
-        return node.main("target", TargetConfig, lambda config: TargetNode(config, nursery))
+        return node.main("target", TargetConfig, lambda config, log: TargetNode(config, nursery, log))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ class OwnAddresses:
             self._changed.clear()
             if not await self._resolve_names():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), _TRY_AGAIN_SECONDS)
+                    async with asyncio.timeout(_TRY_AGAIN_SECONDS):
+                        await self._changed.wait()
                 self._changed.set()
 
     async def _resolve_names(self) -> bool:

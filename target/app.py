@@ -17,23 +17,37 @@ from common.backends.sources import Sources
 from common.clock import monotonic
 from common.clustermap import TARGET, Node
 from common.epochs import EpochGate
-from common.errors import Fenced, HaulError, InvalidRequest
+from common.errors import Fenced, HaulError
 from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
-from common.metrics import PATH as METRICS_PATH
+from common.logs import RecentLines
+from common.machine import Machine
 from common.metrics import Exposition
 from common.names import Bucket
 from common.nodeclient import NodeClient
+from common.nodestream import NodeStreams
+from common.traffic import Traffic
 from common.vault import Vault
+from target.actions.shares import CopyShares
+from target.actions.summaries import Summaries
 from target.addresses import OwnAddresses
+from target.api.actions import ActionsApi
+from target.api.archives import ArchiveReads
+from target.api.batches import BatchesApi
+from target.api.capacity import Capacity
 from target.api.fast_reads import fast_reads
-from target.api.intra import PREFIX as INTRA_PREFIX
 from target.api.intra import IntraApi, Parts
 from target.api.metrics import Measured, MetricsApi, TargetMetrics
 from target.api.node import NodeApi
+from target.api.node import Parts as NodeParts
 from target.api.objects import ObjectsApi
-from target.api.rebalance import PREFIX as REBALANCE_PREFIX
 from target.api.rebalance import RebalanceApi
+from target.archives.index import Indexes
+from target.archives.listing import ArchiveListing
+from target.archives.walking import build as build_index
+from target.batches.assembling import Assembler
+from target.batches.sources import Sources as BatchSources
+from target.batches.spools import Spools
 from target.carriers.nursery import Nursery
 from target.config import TargetConfig
 from target.disks import Disks
@@ -55,7 +69,10 @@ from target.downloads.service import Downloads
 from target.downloads.settings import LaneSettings
 from target.downloads.story import Story
 from target.downloads.survey import Surveyor
+from target.gates import Gates
 from target.membership import Membership
+from target.proxies import Proxies
+from target.rebalance.copying import Copier
 from target.rebalance.deletions import Deletions
 from target.rebalance.figures import Tally
 from target.rebalance.locks import NameLocks
@@ -74,6 +91,7 @@ from target.storage.registry import Registry
 from target.storage.resilver import Resilver
 from target.storage.store import Store
 from target.storage.watermarks import Watermarks
+from target.surface import Surface, is_by_client
 from target.transfer.egress import EgressGuard
 from target.transfer.request import TransferSettings
 
@@ -81,12 +99,13 @@ from target.transfer.request import TransferSettings
 class TargetNode:
     """One target: storage, lanes, journal, membership and its HTTP surface; `nursery` is stopped by who made it."""
 
-    def __init__(self, config: TargetConfig, nursery: Nursery) -> None:
+    def __init__(self, config: TargetConfig, nursery: Nursery, log: RecentLines | None = None) -> None:
         self.ended: asyncio.Future[HaulError]
         """Has the reason when this target must stop by itself; there from `start` on."""
         self._name = f"t[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
+        self._streams = NodeStreams()
         self._vault = Vault(config.secret_key_file)
         self._sources = Sources(load_backends(config.backends_file))
         self._asking = Asking(self._sources)
@@ -116,20 +135,14 @@ class TargetNode:
         story = Story(self._journal)
         self._budgets = Budgets(config.id, self._scope, self._call_target, config.rate_limit, self._target_ids)
         self._holds = Holds(config.id, self._scope, self._call_target, self._target_ids, self._hold)
+        self._gates = Gates()
         self._downloads = self._build_downloads(config, nursery, story, self._budgets)
         self._addresses = OwnAddresses(self._deny_endpoints)
+        proxies = Proxies(config.proxies, self._client, self._scope, patience_seconds=config.report_seconds / 2)
         self._membership = Membership(
-            node, config.proxies, self._client, self._store, self._addresses, config.report_seconds
+            node, proxies, self._client, self._store, self._addresses, self._gates, config.report_seconds
         )
-        surveyor = Surveyor(
-            config.id,
-            lambda bucket, name: self._store.head(bucket, name)[0],
-            self._survey_guard,
-            TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
-            self._sources,
-            self._vault,
-        )
-        ledger = Ledger(config.id, self._journal, self._stored_metadata)
+        surveyor = self._build_surveyor(config)
         self._copies = Copies(self._journal)
         resilver = Resilver(self._store, config.resilver_bytes_per_second)
         self._disks = Disks(
@@ -142,30 +155,54 @@ class TargetNode:
             self._downloads.unended_jobs,
         )
         self._tally = Tally()
+        indexes = Indexes(build_index)
         neighbours = self._build_rebalance(config)
-        self._intra = IntraApi(
+        objects = self._build_objects(config, neighbours, indexes)
+        intra = IntraApi(
             Parts(
                 downloads=self._downloads,
                 stories=story,
-                ledgers=ledger,
+                ledgers=Ledger(config.id, self._journal, self._stored_metadata),
                 budgets=self._budgets,
                 holds=self._holds,
                 surveyor=surveyor,
                 copies=self._copies,
                 store=self._store,
+                archives=ArchiveListing(self._store, indexes),
                 membership=self._membership,
                 epochs=self._epochs,
                 disks=self._disks,
                 neighbours=neighbours,
+                multipart=objects.multipart,
             )
         )
-        fetching = Fetching(self._lanes, self._scheduler)
-        backends = Backends(self._membership, self._asking, fetching)
-        self._objects = ObjectsApi(self._store, self._name, neighbours, backends)
-        self._node_api = NodeApi(config.id, self._membership, self._store, self._disks)
-        self._metrics = self._build_metrics(config, resilver)
-        self.application = web.guarded(self._dispatch, self._name)
-        self.http_protocol = fast_reads(self._objects.read_small)
+        assembler = Assembler(BatchSources(self._store, self._membership, self._streams, indexes))
+        batches = BatchesApi(assembler, Spools(config.data_dir))
+        self._build_surface(config, resilver, objects, batches, intra, log if log is not None else RecentLines())
+
+    def _build_surface(
+        self,
+        config: TargetConfig,
+        resilver: Resilver,
+        objects: ObjectsApi,
+        batches: BatchesApi,
+        intra: IntraApi,
+        log: RecentLines,
+    ) -> None:
+        """What clients, other nodes and operators are answered by."""
+        traffic = Traffic()
+        self._open_uploads = objects.open_uploads
+        surface = Surface(
+            objects=traffic.observed(objects, is_counted=is_by_client),
+            batches=batches,
+            rebalance=self._rebalance_api,
+            actions=self._actions_api,
+            intra=intra,
+            node=self._build_node_api(config, traffic, log),
+            metrics=self._build_metrics(config, resilver),
+        )
+        self.application = web.guarded(surface, self._name)
+        self.http_protocol = fast_reads(traffic.counted(objects.read_small, lambda: objects.small_read_bytes))
 
     def _build_downloads(self, config: TargetConfig, nursery: Nursery, story: Story, budgets: Budgets) -> Downloads:
         scheduler = self._scheduler = Scheduler(0, _host_settings(config), story.tell)
@@ -179,6 +216,7 @@ class TargetNode:
             known_hosts_file=str(config.known_hosts_file or ""),
             host_leases=budgets.of_hosts,
             may_work=lambda: self._membership.may_work,
+            check_open=self._check_open,
             disk_failed=self._health.noticed,
             told_to_wait=self._holds.told,
         )
@@ -198,6 +236,16 @@ class TargetNode:
             self._vault,
         )
 
+    def _build_surveyor(self, config: TargetConfig) -> Surveyor:
+        return Surveyor(
+            config.id,
+            lambda bucket, name: self._store.head(bucket, name)[0],
+            self._survey_guard,
+            TransferSettings(ca_file=str(config.ca_file or ""), known_hosts_file=str(config.known_hosts_file or "")),
+            self._sources,
+            self._vault,
+        )
+
     def _build_rebalance(self, config: TargetConfig) -> Neighbours:
         """Moving objects to their owners, and what must be known of others meanwhile."""
         locks, deletions, tally = NameLocks(), Deletions(), self._tally
@@ -208,10 +256,38 @@ class TargetNode:
         sender = Sender(store, membership, self._client, locks, tally, pace, keep_seconds)
         self._mover = Mover(store, membership, sender, tally, pace, downloads.plans, self._scope)
         look_again = self._mover.look_again
-        neighbours = Neighbours(store, membership, self._client, locks, deletions, sender, look_again)
+        neighbours = Neighbours(store, membership, self._client, self._streams, locks, deletions, sender, look_again)
         receiver = Receiver(store, membership, locks, deletions, tally)
-        self._rebalance_api = RebalanceApi(receiver, sender, neighbours, self._mover)
+        self._copier = Copier(store, membership, self._client, neighbours)
+        self._rebalance_api = RebalanceApi(receiver, sender, neighbours, self._mover, self._copier)
+        copies = CopyShares(
+            store, membership, self._client, locks, neighbours, self._lanes.is_fetched_into, self._scope
+        )
+        self._actions_api = ActionsApi(copies, Summaries(store, self._asking, self._scope))
         return neighbours
+
+    def _build_objects(self, config: TargetConfig, neighbours: Neighbours, indexes: Indexes) -> ObjectsApi:
+        backends = Backends(self._membership, self._asking, Fetching(self._lanes, self._scheduler))
+        archives = ArchiveReads(indexes)
+        keep_seconds = config.upload_keep_seconds
+        return ObjectsApi(
+            self._store, self._name, neighbours, backends, archives, self._copier, keep_seconds, self._gates
+        )
+
+    def _build_node_api(self, config: TargetConfig, traffic: Traffic, log: RecentLines) -> NodeApi:
+        return NodeApi(
+            NodeParts(
+                cluster_id=config.cluster_id,
+                membership=self._membership,
+                store=self._store,
+                disks=self._disks,
+                capacity=Capacity(self._mountpaths, self._health),
+                machine=Machine(),
+                traffic=traffic,
+                recorder=self._recorder,
+                log=log,
+            )
+        )
 
     def _build_metrics(self, config: TargetConfig, resilver: Resilver) -> MetricsApi:
         figures = TargetMetrics(
@@ -231,6 +307,12 @@ class TargetNode:
 
     def _stored_metadata(self, bucket: Bucket, name: str, bucket_id: int) -> ObjectMetadata:
         return self._store.head(bucket, name, bucket_id)[0]
+
+    def _check_open(self, bucket: Bucket) -> None:
+        """Nothing is fetched into a bucket that is being renamed, but for what it has a backend for anyway."""
+        mark = self._gates.mark(bucket)
+        if mark is not None and mark.is_source and self._membership.backend_of(bucket) is None:
+            mark.check(bucket, adds=False)
 
     def _deny_endpoints(self, endpoints: Iterable[tuple[str, int]]) -> None:
         denied = list(endpoints)
@@ -268,6 +350,7 @@ class TargetNode:
         self._scope.start("membership", self._stay_joined())
         self._scope.start("shares", self._membership.look_after(self._downloads, self._copies))
         self._scope.start("rebalance", self._mover.run())
+        self._scope.start("uploads", self._open_uploads.look_after())
 
     async def _stay_joined(self) -> None:
         try:
@@ -286,22 +369,7 @@ class TargetNode:
         self._asking.close()
         await asyncio.to_thread(self._sources.close)
         await self._client.close()
-
-    async def _dispatch(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
-        path: str = scope["path"]
-        if path.startswith("/v1/objects/"):
-            await self._objects(scope, receive, send)
-        elif path.startswith(REBALANCE_PREFIX):
-            await self._rebalance_api(scope, receive, send)
-        elif path.startswith(INTRA_PREFIX):
-            await self._intra(scope, receive, send)
-        elif path.startswith(("/v1/health", "/v1/daemon")):
-            await self._node_api(scope, receive, send)
-        elif path == METRICS_PATH:
-            await self._metrics(scope, receive, send)
-        else:
-            host, port = scope.get("client") or ("", 0)
-            raise InvalidRequest(f"invalid request URI: '{scope['method']} {path}' from {host}:{port}")
+        await self._streams.close()
 
 
 def _host_settings(config: TargetConfig) -> HostSettings:

@@ -77,6 +77,9 @@ class TargetConfig(NodeSettings):
         ge=0,
         description="How long the old copy of a moved object is kept, for listings that began before it was moved.",
     )
+    upload_keep_seconds: float = Field(
+        86_400.0, gt=0, description="How long an upload in parts, or an append, is kept that nothing is added to."
+    )
     known_hosts_file: Path | None = Field(
         None, description="Keys of the hosts that `sftp://` links may go to; none of them if unset."
     )

@@ -187,7 +187,8 @@ class Disks:
     async def _settle_for_ever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
             view = self._mountpaths.view
             if not view.is_settled and view.placed:
@@ -224,7 +225,8 @@ class Disks:
         """Until what is old has ended, or mountpaths come or go."""
         while self._still_on_its_way(old) and self._mountpaths.view.placed == view.placed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
 
     def _still_on_its_way(self, old: dict[int, set[int]]) -> bool:

@@ -9,25 +9,27 @@ the store; one whose host refuses the connection does not run, and gives nobody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
+from common.access import Permission, check_bits
 from common.backends.sources import is_outside
 from common.clock import boottime
 from common.clustermap import ClusterMap, Node
-from common.errors import Fenced, HaulError, NotOwner, PeerError, Unavailable
+from common.errors import Fenced, HaulError, NotOwner, Unavailable
+from common.moving import Moving
 from common.names import Bucket, printable
-from common.nodeclient import NodeClient, NotListening, RemoteError
+from common.nodeclient import NodeClient, RemoteError
 from target.addresses import OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
+from target.gates import Gates
+from target.proxies import Proxies, StoreAway
 from target.storage.store import Store
 
 INTERVAL_SECONDS = 2.0
-_CALL_TIMEOUT_SECONDS = 4.0
-"""More than a proxy waits for its store; with the time between reports less than a lease, or a hung proxy costs it."""
 _TARGET_TIMEOUT_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often it asks whether what it holds is still its own, though nothing makes it doubt that."""
@@ -41,24 +43,21 @@ _CHECKED_AT_ONCE = 200
 _log = structlog.get_logger("target.membership")
 
 
-class _StoreAway(RemoteError):
-    """Every proxy that runs has answered, and none of them reaches the meta store."""
-
-
 class Membership:
     """Keeps this target joined; `is_ready` once a proxy has accepted it."""
 
     def __init__(
         self,
         node: Node,
-        proxies: Sequence[str],
+        proxies: Proxies,
         client: NodeClient,
         store: Store,
         addresses: OwnAddresses,
+        gates: Gates,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._node = node
-        self._proxies = list(proxies)
+        self._proxies = proxies
         self._client = client
         self._store = store
         self._addresses = addresses
@@ -76,6 +75,9 @@ class Membership:
         self._buckets_version = 0
         self._bucket_ids: Mapping[Bucket, int] = {}
         self._backends: Mapping[Bucket, Bucket] = {}
+        self._access: Mapping[Bucket, int] = {}
+        self.gates = gates
+        """Of the buckets that are being renamed."""
         self.cluster_map = ClusterMap()
         self.changed = asyncio.Event()
         """Set with every new cluster map; who waits for it clears it."""
@@ -96,7 +98,7 @@ class Membership:
         return boottime() - self._heard_at < self._still_after_seconds
 
     async def run(self) -> None:
-        """Report for ever; a proxy that does not answer is followed by the next one. Raises Fenced: it must end.
+        """Report for ever, to whichever proxy answers. Raises Fenced: it must end.
 
         Nothing here waits for a disk: a slow one must not look like a dead node.
         """
@@ -145,8 +147,8 @@ class Membership:
         }
         asked_at = boottime()
         try:
-            answer = await self._ask_any("/intra/v1/nodes", body)
-        except _StoreAway:
+            answer = await self._proxies.ask("/intra/v1/nodes", body)
+        except StoreAway:
             self._heard(asked_at)
             raise
         except RemoteError as error:
@@ -177,7 +179,7 @@ class Membership:
     async def leave(self) -> None:
         """Say that this target ends, instead of letting others wait for its lease to expire; a failure is logged."""
         try:
-            await self._ask_any("/intra/v1/nodes/leave", {"node": self._node.to_wire()})
+            await self._proxies.ask("/intra/v1/nodes/leave", {"node": self._node.to_wire()})
         except HaulError as error:
             _log.warning("membership.leave_failed", error=error.message)
 
@@ -223,10 +225,19 @@ class Membership:
             self._buckets_version, self._bucket_ids = table["version"], known
             backends = table.get("backends", {}).items()  # a proxy of an earlier version tells none
             self._backends = {Bucket.from_uname(uname): Bucket.from_uname(backend) for uname, backend in backends}
+            self._access = {Bucket.from_uname(uname): bits for uname, bits in table.get("access", {}).items()}
+            if "moving" in table:  # else nothing is known of that, and what is closed stays closed
+                moving = table["moving"].items()
+                self.gates.take({Bucket.from_uname(uname): Moving.from_wire(mark) for uname, mark in moving}, known)
         self._store.note_buckets(known, table["last_id"])
         if not self._swept:
             self._swept = True
             await asyncio.to_thread(self._store.retain_buckets, known, table["last_id"])
+
+    @property
+    def buckets_version(self) -> int:
+        """Of the table of buckets that this target was told last."""
+        return self._buckets_version
 
     def backend_of(self, bucket: Bucket) -> Bucket | None:
         """Where a bucket's objects come from, None if they are only in this cluster, as far as this target knows."""
@@ -235,6 +246,11 @@ class Membership:
     def bucket_id(self, bucket: Bucket) -> int | None:
         """The bucket's incarnation, None if there is none, as far as this target knows."""
         return self._bucket_ids.get(bucket)
+
+    def check_access(self, bucket: Bucket, wanted: Permission) -> None:
+        """Raise AccessDenied when the bucket's `access` has not these bits, as far as this target knows."""
+        if bucket in self._access:
+            check_bits(bucket, self._access[bucket], wanted)
 
     async def call_target(self, target_id: str, path: str, body: object) -> Any:
         """Ask another target something; raises PeerError."""
@@ -246,7 +262,7 @@ class Membership:
     async def announce_end(self, share_id: str) -> None:
         """Hint to a proxy that this target's share of a job has ended; a lost hint costs nothing but time."""
         try:
-            await self._ask_any(f"/intra/v1/shares/{share_id}/finished", {"target": self._node.id})
+            await self._proxies.ask(f"/intra/v1/shares/{share_id}/finished", {"target": self._node.id})
         except HaulError as error:
             _log.warning("membership.end_not_announced", share=share_id, error=error.message)
 
@@ -256,7 +272,7 @@ class Membership:
         shares, kept = downloads.running(), await copies.kept()
         if shares or kept:
             body = {"target": self._node.id, "shares": shares, "copies": kept}
-            answer = await self._ask_any("/intra/v1/shares/check", body)
+            answer = await self._proxies.ask("/intra/v1/shares/check", body)
             if answer["shares"]:
                 _log.warning("membership.shares_given_up", shares=answer["shares"])
             await downloads.give_up(answer["shares"])
@@ -279,7 +295,7 @@ class Membership:
         shares = [share_id for number, share_id in ended.items() if number not in asked]
         for begin in range(0, len(shares), _CHECKED_AT_ONCE):
             body = {"target": self._node.id, "shares": shares[begin : begin + _CHECKED_AT_ONCE], "copies": []}
-            answer = await self._ask_any("/intra/v1/shares/check", body)
+            answer = await self._proxies.ask("/intra/v1/shares/check", body)
             if answer["shares"]:
                 _log.info("membership.ended_shares_forgotten", shares=answer["shares"])
             await downloads.give_up(answer["shares"])
@@ -291,7 +307,7 @@ class Membership:
         """Ask about shares that nobody has started: the proxy that assigned them may have died."""
         for share_id in downloads.undecided():
             try:
-                answer = await self._ask_any(f"/intra/v1/jobs/{share_id}/decision", {"target": self._node.id})
+                answer = await self._proxies.ask(f"/intra/v1/jobs/{share_id}/decision", {"target": self._node.id})
             except RemoteError as error:
                 _log.info("membership.undecided", share=share_id, answer=error.message)
                 continue
@@ -299,26 +315,3 @@ class Membership:
                 await downloads.start_share(share_id)
             else:
                 await downloads.drop(share_id)
-
-    async def _ask_any(self, path: str, body: object) -> Any:
-        """The first proxy's answer, or the last error: RemoteError of one that has answered, or else PeerError.
-
-        It is _StoreAway only when no proxy was silent; one that refuses the connection is not there.
-        """
-        last: HaulError = Unavailable("no proxy is configured")
-        is_silence = False
-        for proxy in tuple(self._proxies):
-            try:
-                return await self._client.call(proxy, path, body, timeout_seconds=_CALL_TIMEOUT_SECONDS)
-            except RemoteError as error:
-                if error.status != Unavailable.status:
-                    raise
-                last = error
-            except PeerError as error:
-                is_silence = is_silence or not isinstance(error, NotListening)
-                last = last if isinstance(last, RemoteError) else error
-            if self._proxies[0] == proxy:  # else somebody has found so before
-                self._proxies.append(self._proxies.pop(0))
-        if isinstance(last, RemoteError) and not is_silence:
-            raise _StoreAway(last.message, status=last.status, code=last.code)
-        raise last

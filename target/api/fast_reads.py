@@ -15,7 +15,8 @@ Read = Callable[[bytes], bytes | None]
 """Gives the whole answer to a GET of this request target, or None where the ASGI application is to answer."""
 _LONG_WAY = frozenset(
     {b"content-length", b"transfer-encoding", b"expect", b"upgrade"}
-    | {b"range", b"if-range", b"if-none-match", b"if-modified-since", b"ais-caller-id"}
+    | {b"range", b"if-range", b"if-match", b"if-none-match", b"ais-caller-id"}
+    | {b"if-modified-since", b"if-unmodified-since"}
 )
 """Header fields of requests that have a body, want something else than the whole object, or are refused."""
 _TURN = 16

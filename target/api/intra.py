@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from common import web
 from common.epochs import Epoch, EpochGate
 from common.errors import InvalidRequest, MethodNotAllowed, ObjectNotFound, RequestError
-from common.names import Bucket, validate_object_name
+from common.names import Bucket, validate_key
 from common.shares import JobSpec, TaskSpec
 from target.api.mountpaths import listed, snaps
+from target.api.multipart import Multipart
+from target.archives.listing import ArchiveListing
 from target.disks import Disks
 from target.downloads.budgets import Budgets
 from target.downloads.copies import Copies
@@ -27,10 +33,19 @@ from target.downloads.story import Story
 from target.downloads.survey import Surveyor
 from target.membership import Membership
 from target.rebalance.neighbours import Neighbours
+from target.storage.incoming import in_thread
+from target.storage.listing import ListEntry
 from target.storage.store import Store
 
+_ARCHIVE_LISTINGS = 4
+"""Pages that look into archives at the same time; each may read some of them as a whole."""
+_MOST_UPLOADS = 1000
+"""In one answer."""
 _DELETIONS = 8
 """How many of one message are under way at once."""
+_ALWAYS_TOLD = 8
+"""So many of a `ListEntry`'s fields every listing has."""
+_TOLD_IF_ASKED = {"sources": ListEntry._fields.index("source"), "etags": ListEntry._fields.index("etag")}
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 PREFIX = "/intra/v1/"
 
@@ -56,10 +71,12 @@ class Parts:
     surveyor: Surveyor
     copies: Copies
     store: Store
+    archives: ArchiveListing
     membership: Membership
     epochs: EpochGate
     disks: Disks
     neighbours: Neighbours
+    multipart: Multipart
 
 
 class IntraApi:
@@ -74,22 +91,21 @@ class IntraApi:
         self._surveyor = parts.surveyor
         self._copies = parts.copies
         self._store = parts.store
+        self._archives = parts.archives
+        self._archive_threads = ThreadPoolExecutor(_ARCHIVE_LISTINGS, thread_name_prefix="archives-listed")
         self._membership = parts.membership
         self._epochs = parts.epochs
         self._disks = parts.disks
         self._neighbours = parts.neighbours
+        self._multipart = parts.multipart
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
         if scope["method"] != "POST":
             raise MethodNotAllowed("POST")
         path = scope["path"].removeprefix(PREFIX).split("/")
         handler = self._handler(path)
-        body = await web.read_body(receive, _MAX_BODY_BYTES)
-        try:
-            value = await handler(path, web.query_of(scope), web.decode_msgpack(body) if body else None)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequest(f"{scope['path']}: malformed message ({type(error).__name__}: {error})") from None
-        await web.answer_msgpack(send, value)
+        value_of = partial(handler, path, web.query_of(scope))
+        await web.answer_call(scope, receive, send, _MAX_BODY_BYTES, value_of)
 
     def _handler(self, path: list[str]) -> Handler:
         routes: dict[tuple[str, ...], Handler] = {
@@ -118,6 +134,7 @@ class IntraApi:
             ("objects", "read"): self._read,
             ("objects", "remove"): self._remove,
             ("objects", "delete"): self._delete,
+            ("uploads", "list"): self._uploads,
             ("mountpaths",): self._mountpaths,
             ("buckets",): self._buckets,
             ("buckets", "destroy"): self._destroy_bucket,
@@ -222,6 +239,16 @@ class IntraApi:
 
     async def _list(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         placement_version = self._membership.cluster_map.placement_version
+        if body.get("archives"):
+            asked = (body["bucket_id"], body["uuid"], body["prefix"], body["after"], body["limit"])
+            listing = partial(self._archives.page, Bucket.from_uname(body["bucket"]), *asked)
+            page = await in_thread(listing, self._archive_threads)
+            return {
+                "entries": [entry[:_ALWAYS_TOLD] for entry in page.entries],
+                "flags": page.flags,
+                "has_more": page.has_more,
+                "placement_version": placement_version,
+            }
         entries = await asyncio.to_thread(
             self._store.list_objects,
             Bucket.from_uname(body["bucket"]),
@@ -231,14 +258,16 @@ class IntraApi:
             after=body["after"],
             limit=body["limit"],
         )
-        told = entries if body.get("sources") else [entry[:-1] for entry in entries]
+        columns = [column for name, column in _TOLD_IF_ASKED.items() if body.get(name)]
+        told = list(map(itemgetter(*range(_ALWAYS_TOLD), *columns), entries))
         return {"entries": told, "placement_version": placement_version}
 
     async def _look(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         bucket, bucket_id = Bucket.from_uname(body["bucket"]), int(body["bucket_id"])
         placement_version = self._membership.cluster_map.placement_version
         entries = await asyncio.to_thread(self._store.look, bucket, bucket_id, body["names"])
-        return {"entries": [entry[:-1] for entry in entries], "placement_version": placement_version}
+        told = entries if body.get("complete") else [entry[:_ALWAYS_TOLD] for entry in entries]
+        return {"entries": told, "placement_version": placement_version}
 
     async def _read(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
         return await asyncio.to_thread(
@@ -266,14 +295,26 @@ class IntraApi:
         async def delete(name: str) -> int:
             async with room:
                 with contextlib.suppress(ObjectNotFound):
-                    await self._neighbours.delete(bucket, validate_object_name(name), bucket_id)
+                    await self._neighbours.delete(bucket, validate_key(name), bucket_id)
                     return 1
             return 0
 
         return {"deleted": sum(await asyncio.gather(*(delete(name) for name in body["names"])))}
 
+    async def _uploads(self, path: list[str], query: Mapping[str, str], body: Any) -> object:
+        """A page of the uploads in parts of a bucket that are in progress here; without a limit all of them."""
+        marker = str(body.get("name_after", "")), str(body.get("upload_id_after", ""))
+        uploads, has_more = await self._multipart.in_progress(
+            *(Bucket.from_uname(body["bucket"]), int(body["bucket_id"]), str(body.get("prefix", "")), marker),
+            limit=min(int(body["limit"]), _MOST_UPLOADS) if "limit" in body else sys.maxsize - 1,
+        )
+        return {"uploads": uploads, "has_more": has_more}
+
     async def _destroy_bucket(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
-        await asyncio.to_thread(self._store.destroy_bucket, Bucket.from_uname(body["bucket"]), body["bucket_id"])
+        bucket = Bucket.from_uname(body["bucket"])
+        await asyncio.to_thread(self._store.destroy_bucket, bucket, body["bucket_id"])
+        if self._membership.bucket_id(bucket) is None:
+            self._membership.gates.forget(bucket)
 
     async def _buckets(self, path: list[str], query: Mapping[str, str], body: Any) -> None:
         await self._membership.apply_buckets(body)

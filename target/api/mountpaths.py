@@ -85,7 +85,7 @@ def _parse(body: bytes) -> tuple[str, str]:
     try:
         message = json.loads(body)
         fields = {str(key).lower(): value for key, value in message.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise InvalidRequest("the request's body is no JSON object") from None
     action, path = fields.get("action"), fields.get("value")
     if action not in _ACTIONS:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 from common.backends.base import SourceObject, custom_of
-from common.errors import InvalidRequest, RangeNotSatisfiable
+from common.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
 from common.names import Bucket
 from common.web import Header
 from target.storage.metadata import ObjectMetadata
@@ -110,12 +110,34 @@ def is_unchanged(metadata: ObjectMetadata, if_none_match: bytes, if_modified_sin
         ours = etag(metadata).removeprefix(b"W/")
         theirs = [one.strip().removeprefix(b"W/") for one in if_none_match.split(b",")]
         return b"*" in theirs or ours in theirs
-    try:
-        since = parsedate_to_datetime(if_modified_since.decode("latin-1"))
-        changed = parsedate_to_datetime(last_modified(metadata).decode("latin-1"))
-        return changed.timestamp() <= since.timestamp()
-    except (ValueError, OverflowError):
+    return _changed_after(metadata, if_modified_since) is False
+
+
+def check_wanted(metadata: ObjectMetadata, if_match: bytes, if_unmodified_since: bytes) -> None:
+    """Raise PreconditionFailed unless it is the object that is wanted; `If-Match` takes precedence, as HTTP says."""
+    if if_match:
+        if not names(if_match, etag(metadata)):
+            raise PreconditionFailed(f"If-Match: the object has the ETag {etag(metadata).decode()}")
+    elif if_unmodified_since and _changed_after(metadata, if_unmodified_since):
+        raise PreconditionFailed(f"If-Unmodified-Since: the object is of {last_modified(metadata).decode()}")
+
+
+def names(wanted: bytes, tag: bytes) -> bool:
+    """Whether a list of ETags, or `*`, has this one; an empty one is that of nothing. Weak ones are never the same."""
+    if not tag:
         return False
+    listed = {one.strip() for one in wanted.split(b",")}
+    return b"*" in listed or tag in listed or tag.strip(b'"') in listed
+
+
+def _changed_after(metadata: ObjectMetadata, date: bytes) -> bool | None:
+    """Whether the object is newer than an HTTP date, None when that is no date."""
+    try:
+        limit = parsedate_to_datetime(date.decode("latin-1"))
+        changed = parsedate_to_datetime(last_modified(metadata).decode("latin-1"))
+        return changed.timestamp() > limit.timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def head_v1(metadata: ObjectMetadata, bucket: Bucket, name: str, location: str, mountpath_id: str) -> list[Header]:
@@ -223,10 +245,10 @@ def check_properties(text: str) -> list[str]:
     return names
 
 
-def parse_custom(lines: list[bytes]) -> dict[str, str]:
+def parse_custom(lines: list[bytes], limit_bytes: int = MAX_CUSTOM_BYTES) -> dict[str, str]:
     """Custom metadata from `Ais-Custom-Md` lines (`key=value`); raises InvalidRequest."""
-    if sum(map(len, lines)) > MAX_CUSTOM_BYTES:
-        raise InvalidRequest(f"Ais-Custom-Md: larger than {MAX_CUSTOM_BYTES} bytes")
+    if sum(map(len, lines)) > limit_bytes:
+        raise InvalidRequest(f"Ais-Custom-Md: larger than {limit_bytes} bytes")
     custom = {}
     for line in lines:
         key, equals, value = line.decode("utf-8", "replace").partition("=")

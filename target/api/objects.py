@@ -1,10 +1,10 @@
-"""`/v1/objects/<bucket>/<name>` of a target: GET, HEAD, PUT and DELETE; plain ASGI, because reads are hot.
+"""`/v1/objects/<bucket>/<name>` of a target: GET and HEAD; plain ASGI, because reads are hot.
 
 A small read that the page cache holds is answered on the event loop, without a thread: one open that never waits for a
 disk (`RESOLVE_CACHED`), one fstat, one attribute, one read that never waits (`RWF_NOWAIT`), one close. Whatever would
 have to wait goes through a thread, so a slow disk holds up only those who read from it. Which target has an object is
-left to the proxies, and to `target.rebalance` while objects move; bodies of uploads to `uploads`. Plain reads of such
-objects do without ASGI (`read_small`), for `fast_reads`.
+left to the proxies, and to `target.rebalance` while objects move; whatever changes something to `changes`. Plain reads
+of such objects do without ASGI (`read_small`), for `fast_reads`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import TypeVar
 
 from common import web
 from common.errors import (
-    BucketNotFound,
     HaulError,
     InvalidRequest,
     MethodNotAllowed,
@@ -28,10 +27,21 @@ from common.errors import (
 )
 from common.names import Bucket, printable
 from target.api import object_headers
-from target.api.object_requests import action_of, bucket_id_of, parse_path, parse_plain, parse_query, plan
+from target.api.appends import Appends
+from target.api.archives import ArchiveReads, Opened
+from target.api.changes import ObjectChanges
+from target.api.multipart import Multipart
+from target.api.object_requests import bucket_id_of, parse_path, parse_plain, parse_query, plan
+from target.api.open_uploads import OpenUploads
 from target.api.uploads import Uploads
+from target.archives.index import Indexes
+from target.archives.selection import parse_selection
+from target.archives.walking import build
+from target.gates import Gates
+from target.rebalance.copying import Copier
 from target.rebalance.neighbours import LOCAL_ONLY, Neighbours
 from target.remote.outside import Backends, Outside
+from target.storage.inprogress import Pieces
 from target.storage.mountpath import Mountpath
 from target.storage.reader import OpenObject
 from target.storage.store import Store
@@ -49,49 +59,62 @@ _OK = b"HTTP/1.1 200 OK"
 _PRESENT_ONLY = frozenset({"2", "3", "4"})
 _PRESENT_WITHOUT_PROPERTIES = "3"
 """Values of the query parameter `presence`."""
-EVICT = "evict-listrange"
-_MAX_ACTION_BYTES = 64 * 1024
-_NOT_OFFERED = ("append_type", "archmode", "archpath", "archregx", "etl_name", "object_to", "partNumber", "uploadId")
-
-
-class NothingToDelete(ObjectNotFound):
-    """The dialect answers a DELETE of nothing without a code."""
-
-    code = ""
+_NOT_OFFERED = ("etl_name", "etl_pipeline", "etl_args", "etl_fqn")
+_CHANGES = ("DELETE", "PATCH", "POST", "PUT")
 
 
 class ObjectsApi:
     """The ASGI application for objects; `node` is this target as errors name it, `t[id]`."""
 
     def __init__(
-        self, store: Store, node: str, neighbours: Neighbours | None = None, backends: Backends | None = None
+        self,
+        store: Store,
+        node: str,
+        neighbours: Neighbours | None = None,
+        backends: Backends | None = None,
+        archives: ArchiveReads | None = None,
+        copier: Copier | None = None,
+        upload_keep_seconds: float = 86_400.0,
+        gates: Gates | None = None,
     ) -> None:
-        """Without neighbours every object is this target's, without backends every object is here or nowhere."""
+        """Without neighbours every object is this target's, without backends every object is here or nowhere.
+
+        Without gates nothing is ever renamed.
+        """
+        self._archives = archives or ArchiveReads(Indexes(build))
         self._store = store
         self._node = node
         self._neighbours = neighbours
         self._backends = backends
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
-        self._uploads = Uploads(store, self._threads)
+        gates = gates or Gates()
+        uploads = Uploads(store, self._threads, gates)
+        target_id = node.removeprefix("t[").removesuffix("]")
+        pieces = Pieces(store)
+        self.open_uploads = OpenUploads(pieces, uploads, upload_keep_seconds)
+        self.multipart = Multipart(store, pieces, uploads, self.open_uploads, target_id)
+        appends = Appends(store, pieces, uploads, self.open_uploads, target_id)
+        self._changes = ObjectChanges(store, uploads, self.multipart, appends, neighbours, backends, copier, gates)
+        self.small_read_bytes = 0
+        """Of all objects that `read_small` has given."""
 
     async def __call__(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
         query = parse_query(scope["query_string"])
         bucket, name = parse_path(scope["raw_path"], query.get("provider", ""), query.get("namespace", ""))
         for key in _NOT_OFFERED:
-            if key in query:
+            if query.get(key):
                 raise Unsupported(f"'{key}' is not supported by this cluster")
         method = scope["method"]
-        if method in ("GET", "HEAD"):
-            await self._answer_read(scope, receive, send, bucket, name, query)
-        elif method in ("PUT", "DELETE"):
+        if method in _CHANGES:
             if "pid" not in query and "utm" not in query:
                 raise InvalidRequest(f"{self._node}: {method}(obj) is expected to be redirected")
-            if method == "PUT":
-                await self._put(scope, receive, send, bucket, name, bucket_id_of(query))
-            else:
-                await self._delete(receive, send, bucket, name, bucket_id_of(query))
+            await self._changes(scope, receive, send, bucket, name, query)
+        elif method == "GET" and "uploadId" in query:
+            await self._changes.list_parts(scope, receive, send, bucket, name, query)
+        elif method in ("GET", "HEAD"):
+            await self._answer_read(scope, receive, send, bucket, name, query)
         else:
-            raise MethodNotAllowed("DELETE", "GET", "HEAD", "PUT")
+            raise MethodNotAllowed("GET", "HEAD", *_CHANGES)
 
     def read_small(self, target: bytes) -> bytes | None:
         """The whole answer to a plain GET of a small object that the page cache holds, as the application gives it.
@@ -115,6 +138,7 @@ class ObjectsApi:
             return None
         if body is None or len(body) != found.size:
             return None
+        self.small_read_bytes += found.size
         lines = [b": ".join(header) for header in object_headers.whole(found.metadata)]
         return b"\r\n".join((_OK, *lines, b"", body))
 
@@ -134,6 +158,7 @@ class ObjectsApi:
         is_local = LOCAL_ONLY in query or query.get("presence") in _PRESENT_ONLY
         outside = None if is_local else self._outside(bucket)
         wants_latest = web.is_true(query.get("latest-ver", ""))
+        selection = parse_selection(query)
         if outside is not None and wants_latest and not is_head:
             await self._fetch(outside, bucket, name, bucket_id)
         if others is not None and not others.may_answer_first(bucket, name):
@@ -145,20 +170,21 @@ class ObjectsApi:
         except ObjectNotFound:
             if others is not None and await others.relay(scope, receive, send, bucket, name):
                 return
-            if outside is not None and is_head:
+            if outside is not None and is_head and selection is None:
                 await self._head_outside(send, outside, bucket, name, properties)
                 return
             found, mountpath = await self._open_or_fetch(outside, bucket, name, bucket_id)
+        if selection is not None:
+            shown = f"{self._node}: {bucket.cname}/{printable(name)}"
+            await self._archives.answer(scope, receive, send, Opened(found, mountpath, name, shown), selection)
+            return
         if not is_head:
             await self._get(scope, receive, send, found, mountpath)
             return
         found.close()
         if outside is not None and wants_latest:
             await outside.check_latest(bucket, name, found.metadata)
-        if query.get("presence") == _PRESENT_WITHOUT_PROPERTIES:
-            await web.answer(send, 200)
-        else:
-            await self._head(send, bucket, name, found, mountpath, properties)
+        await self._head(send, bucket, name, found, mountpath, properties, query.get("presence", ""))
 
     async def _get(
         self, scope: web.Scope, receive: web.Receive, send: web.Send, found: OpenObject, mountpath: Mountpath
@@ -199,7 +225,11 @@ class ObjectsApi:
         found: OpenObject,
         mountpath: Mountpath,
         properties: list[str],
+        presence: str,
     ) -> None:
+        if presence == _PRESENT_WITHOUT_PROPERTIES:
+            await web.answer(send, 200)
+            return
         location = f"{self._node}:mp[{mountpath.id}]"
         if properties:
             headers = object_headers.head_v2(found.metadata, properties, location, mountpath.id)
@@ -219,47 +249,6 @@ class ObjectsApi:
             headers = object_headers.outside_v1(found, outside.backend, bucket)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body"})
-
-    async def _put(
-        self, scope: web.Scope, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
-    ) -> None:
-        outside = self._outside(bucket)
-        if outside is not None:
-            raise Unsupported(f"{bucket.cname}/{printable(name)}: nothing is written to {outside.backend.cname}")
-        if self._neighbours is not None:
-            await self._neighbours.check_owned(bucket, name)
-        if bucket_id is None:
-            bucket_id = self._store.bucket_ids().get(bucket)
-            if bucket_id is None:
-                raise BucketNotFound(bucket.cname)
-        metadata = await self._uploads.receive(scope, receive, bucket, bucket_id, name)
-        if self._neighbours is not None:
-            await self._neighbours.stored(bucket, name)
-        await web.answer(send, 200, b"", object_headers.attributes(metadata))
-
-    async def _delete(
-        self, receive: web.Receive, send: web.Send, bucket: Bucket, name: str, bucket_id: int | None
-    ) -> None:
-        self._check_delete(bucket, name, action_of(await web.read_body(receive, _MAX_ACTION_BYTES)))
-        try:
-            if self._neighbours is not None:
-                await self._neighbours.delete(bucket, name, bucket_id)
-            else:
-                await self._in_thread(partial(self._store.delete, bucket, name, bucket_id))
-        except ObjectNotFound as error:
-            raise NothingToDelete(error.message) from None
-        await web.answer(send, 200)
-
-    def _check_delete(self, bucket: Bucket, name: str, action: str) -> None:
-        """What is outside can only be evicted, what is only here only be deleted."""
-        outside = self._outside(bucket)
-        if outside is None and action == EVICT:
-            raise InvalidRequest(f"cannot evict {bucket.cname}/{printable(name)}: it is only here")
-        if outside is not None and action != EVICT:
-            raise Unsupported(
-                f"{bucket.cname}/{printable(name)}: nothing is deleted at {outside.backend.cname} "
-                f'(what is here of it can be evicted: the action "{EVICT}" in the body)'
-            )
 
     def _outside(self, bucket: Bucket) -> Outside | None:
         return self._backends.of(bucket) if self._backends is not None else None

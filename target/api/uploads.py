@@ -1,107 +1,75 @@
-"""PUT of an object: the body goes through an `ObjectWriter` in threads, batch by batch, and is answered when durable.
+"""Bodies of uploads: each goes through an `ObjectWriter` in threads, batch by batch, and is compared with its headers.
 
 A small body costs one hop to a thread and its share of a group commit. An upload that breaks off, or does not have the
-announced checksum, leaves nothing. Routing and answering are left to `objects`.
+announced checksum, leaves nothing. What the headers promise is left to `announced`, routing and answering to `objects`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
 
 from common import clock
-from common.errors import BadChecksum, InvalidRequest, Unsupported
+from common.errors import ObjectNotFound
 from common.names import Bucket, printable
 from common.web import ClientGone, Receive, Scope
-from target.api.object_headers import parse_custom
+from target.api.announced import Announced, read_headers
+from target.gates import Gates
 from target.storage.commits import commit
 from target.storage.committer import Committer
-from target.storage.incoming import Incoming, in_thread
+from target.storage.digests import OWN
+from target.storage.incoming import Incoming, T, in_thread
 from target.storage.metadata import ObjectMetadata
+from target.storage.reader import NOTHING
 from target.storage.store import Store
-from target.storage.writer import Staged
+from target.storage.writer import ObjectWriter, Staged
 
 _BATCH_BYTES = 1 << 20
-_XXHASH = ("xxhash", "xxhash2")
-_HASHLIB = ("md5", "sha256", "sha512")
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What the headers of an upload promise."""
+class Upload(Incoming):
+    """Bytes that are compared with what their headers promise; `context` is what they are, for errors."""
 
-    size: int | None = None
-    checksum_type: str = ""
-    checksum: str = ""
-    custom: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        return (self.checksum_type,) if self.checksum_type in _HASHLIB else ()
-
-
-def read_headers(scope: Scope) -> Announced:
-    """Raises InvalidRequest, or Unsupported for a checksum that cannot be computed here."""
-    size, kind, checksum, custom = None, "", "", []
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            size = int(value)
-        elif name == b"ais-checksum-type":
-            kind = value.decode("latin-1").lower()
-        elif name == b"ais-checksum-value":
-            checksum = value.decode("latin-1").lower()
-        elif name == b"ais-custom-md":
-            custom.append(value)
-    if kind in ("", "none"):
-        kind = ""
-    elif kind == "crc32c":
-        raise Unsupported('checksum type "crc32c" is not computed here: use xxhash2, md5, sha256 or sha512')
-    elif kind not in _XXHASH + _HASHLIB:
-        raise InvalidRequest(f'invalid checksum type "{printable(kind)}"')
-    elif not checksum:
-        raise InvalidRequest("Ais-Checksum-Value is missing")
-    return Announced(size, kind, checksum, parse_custom(custom))
-
-
-class _Upload(Incoming):
-    """An object that is compared with what its headers promise."""
-
-    def __init__(self, store: Store, bucket: Bucket, bucket_id: int, name: str, announced: Announced) -> None:
-        super().__init__(partial(store.writer, bucket, bucket_id, name, announced.size, announced.digests))
-        self._bucket = bucket
-        self._name = name
+    def __init__(
+        self,
+        open_writer: Callable[[], tuple[ObjectWriter, Committer | None]],
+        announced: Announced,
+        digests: Sequence[str],
+        context: str,
+    ) -> None:
+        super().__init__(open_writer)
         self._announced = announced
+        self._digests = digests
+        self._context = context
 
-    def finish(self, chunks: Sequence[bytes]) -> tuple[Staged, Committer]:
+    def finish(self, chunks: Sequence[bytes]) -> Staged:
         """Write the last batch and compare; raises BadChecksum."""
         writer = self.write(chunks)
         announced = self._announced
-        checksum = writer.checksum
-        kind = announced.checksum_type
-        if kind:
-            computed = checksum if kind in _XXHASH else writer.digest(kind)
-            if computed != announced.checksum:
-                raise BadChecksum(
-                    f"BAD DATA CHECKSUM: {kind}({printable(announced.checksum)} != {computed}) "
-                    f"(context: {self._bucket.cname}/{printable(self._name)})"
-                )
+        announced.compare(
+            lambda algorithm: writer.checksum if algorithm == OWN else writer.digest(algorithm), self._context
+        )
+        digests = {algorithm: writer.digest(algorithm) for algorithm in self._digests}
         metadata = ObjectMetadata(
             size=writer.size,
-            checksum=checksum,
+            checksum=writer.checksum,
             stored_ns=clock.unix_ns(),
+            etag=digests["md5"] if announced.is_s3 else "",
             custom=announced.custom,
-            grade="user" if kind else "size" if announced.size is not None else "none",
+            grade=announced.grade,
+            digests=digests,
         )
-        return writer.finish(metadata), self.committer
+        return writer.finish(metadata)
 
 
 class Uploads:
     """Receives objects of clients."""
 
-    def __init__(self, store: Store, threads: Executor) -> None:
+    def __init__(self, store: Store, threads: Executor, gates: Gates) -> None:
         self._store = store
+        self._gates = gates
         self._threads = threads
 
     async def receive(
@@ -109,21 +77,69 @@ class Uploads:
     ) -> ObjectMetadata:
         """Store the request's body; returns what was stored once that is durable.
 
-        Raises ClientGone when the body does not end, and the errors of `read_headers`, `_Upload` and the commit.
+        Raises ClientGone when the body does not end, and the errors of `read_headers`, `Upload` and the commit.
         """
-        upload = _Upload(self._store, bucket, bucket_id, name, read_headers(scope))
+        announced = read_headers(scope)
+        digests = announced.digests()
+        writer = partial(self._store.writer, bucket, bucket_id, name, announced.size, digests)
+        upload = Upload(writer, announced, digests, f"{bucket.cname}/{printable(name)}")
+        staged = await self.receive_into(receive, upload)
+        return await self.commit(bucket, bucket_id, name, staged, upload.committer, announced.condition(bucket, name))
+
+    async def receive_into(self, receive: Receive, upload: Upload) -> Staged:
+        """Take the whole body; raises ClientGone, BadChecksum, DiskError, and then nothing is left of it."""
         try:
-            last = await self._receive_batches(receive, upload)
-            staged, committer = await in_thread(partial(upload.finish, last), self._threads)
+            last = await self.receive_batches(receive, upload.write)
+            return await self.in_thread(partial(upload.finish, last))
         except BaseException:
-            await in_thread(upload.discard, self._threads)
+            await self.in_thread(upload.discard)
             raise
-        metadata = await commit(committer, staged)
+
+    async def commit(
+        self,
+        bucket: Bucket,
+        bucket_id: int,
+        name: str,
+        staged: Staged,
+        committer: Committer,
+        condition: Callable[[ObjectMetadata], None] | None = None,
+    ) -> ObjectMetadata:
+        """Make a finished object durable and visible, if what is stored meets the condition.
+
+        Raises BucketMoves when the bucket has been closed since the upload began, and the commit's error.
+        """
+        staged.condition = condition or staged.condition
+        with contextlib.ExitStack() as change:
+            try:
+                change.enter_context(self._gates.changing(bucket, adds=True))
+                if condition is not None:
+                    await self._check_elsewhere(bucket, bucket_id, name, condition)
+            except BaseException:
+                await self.in_thread(staged.discard)
+                raise
+            metadata = await commit(committer, staged)
         if self._store.is_misplaced(bucket, name, committer):
-            await in_thread(self._store.mountpaths.unsettle, self._threads)
+            await self.in_thread(self._store.mountpaths.unsettle)
         return metadata
 
-    async def _receive_batches(self, receive: Receive, upload: _Upload) -> list[bytes]:
+    async def _check_elsewhere(
+        self, bucket: Bucket, bucket_id: int, name: str, condition: Callable[[ObjectMetadata], None]
+    ) -> None:
+        """What the commit sees is one mountpath; as long as objects move between them, the object may lie on others."""
+        if self._store.mountpaths.view.is_settled:
+            return
+        try:
+            stored, _ = await self.in_thread(partial(self._store.head, bucket, name, bucket_id))
+        except ObjectNotFound:
+            stored = NOTHING
+        condition(stored)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run what may wait for a disk."""
+        return await in_thread(work, self._threads)
+
+    async def receive_batches(self, receive: Receive, write: Callable[[Sequence[bytes]], object]) -> list[bytes]:
+        """Have the body written in batches, but for the last one, which is returned; raises ClientGone."""
         batch: list[bytes] = []
         batch_bytes = 0
         while True:
@@ -136,4 +152,4 @@ class Uploads:
             batch_bytes += len(batch[-1])
             if batch_bytes >= _BATCH_BYTES:
                 full, batch, batch_bytes = batch, [], 0
-                await in_thread(partial(upload.write, full), self._threads)
+                await self.in_thread(partial(write, full))

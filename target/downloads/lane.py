@@ -16,7 +16,6 @@ import structlog
 
 from common import clock
 from common.errors import HaulError
-from common.shares import TaskProgress
 from target.carriers import messages
 from target.carriers.handle import Handle
 from target.carriers.messages import DISK, FAILED, OURS, Ended, Failure, Order, failure_of
@@ -138,13 +137,10 @@ class Lane:
         self._requests.append(lambda: self._deny(denied))
         self.wake()
 
-    def order_ids(self) -> set[int]:
-        """What is ordered now, and has not ended; any thread."""
-        return set(self._orders)
-
-    def current_tasks(self, share: Share) -> list[TaskProgress]:
-        """The share's running fetches as they were half a second ago at most; any thread."""
-        return self._orders.current_tasks(share)
+    @property
+    def orders(self) -> Orders:
+        """What is ordered now, and has not ended; to be read by any thread."""
+        return self._orders
 
     def _run(self) -> None:
         try:
@@ -226,6 +222,7 @@ class Lane:
         """Make the bucket's directory and tell the carrier the job's terms, or say why the job's tasks must fail."""
         spec = share.spec
         try:
+            self._settings.check_open(spec.bucket)
             self._mountpath.bucket_for_writing(spec.bucket, spec.bucket_id)
         except HaulError as error:
             return failure_of(0, error)

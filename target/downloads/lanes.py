@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterable
 
 from common import clock
+from common.names import Bucket
 from common.shares import TaskProgress
 from target.downloads.feeder import Feeder
 from target.downloads.lane import Lane
@@ -77,7 +78,11 @@ class Lanes:
 
     def orders(self) -> dict[int, set[int]]:
         """What every lane has ordered and not heard the end of."""
-        return {number: lane.order_ids() for number, lane in self._lanes.items()}
+        return {number: set(lane.orders) for number, lane in self._lanes.items()}
+
+    def is_fetched_into(self, bucket: Bucket) -> bool:
+        """Whether anything that is ordered now goes into a bucket."""
+        return any(lane.orders.has_of(bucket) for lane in self._lanes.values())
 
     def wake(self, numbers: Iterable[int]) -> None:
         """There may be something to do for these; unknown ones are harmless. Any thread."""
@@ -118,7 +123,7 @@ class Lanes:
 
     def current_tasks(self, share: Share) -> list[TaskProgress]:
         """A share's running fetches as they were half a second ago at most."""
-        return [task for lane in self._lanes.values() for task in lane.current_tasks(share)]
+        return [task for lane in self._lanes.values() for task in lane.orders.current_tasks(share)]
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from common.names import Bucket
 from common.shares import TaskProgress
 from target.downloads.share import Share
 from target.downloads.task import Task
@@ -62,6 +63,11 @@ class Orders:
     def has(self, share: Share) -> bool:
         """Whether anything of a share is on its way."""
         return any(task.share is share for tasks in (self.fetching, self.committing) for task in tasks.values())
+
+    def has_of(self, bucket: Bucket) -> bool:
+        """Whether anything that goes into a bucket is on its way; any thread."""
+        tasks = [*list(self.fetching.values()), *list(self.committing.values())]
+        return any(task.share.spec.bucket == bucket for task in tasks)
 
     def gained(self, gains: Iterable[tuple[Task, int]]) -> dict[str, int]:
         """What has come from each origin since the last time, given what each attempt has brought so far."""

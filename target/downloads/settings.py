@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from common.names import Bucket
 from target.carriers.messages import Greeting
 from target.downloads.errands import Errands
 from target.downloads.leases import Lease
@@ -29,6 +30,8 @@ class LaneSettings:
     """What may be read from each limited host."""
     may_work: Callable[[], bool] = lambda: True
     """Whether anything new may be begun; who changes it wakes the lanes."""
+    check_open: Callable[[Bucket], None] = lambda bucket: None
+    """Raises Unavailable while nothing is to be fetched into a bucket; any thread."""
     disk_failed: Callable[[int], None] = lambda lane: None
     """Is told the lane when something has failed by its disk's fault; any thread."""
     told_to_wait: Callable[[str, float], None] = lambda origin, seconds: None

@@ -13,7 +13,7 @@ from typing import Any, Self
 import msgpack
 
 from common.errors import InvalidRequest
-from common.names import Bucket, validate_object_name
+from common.names import Bucket, validate_key
 from target.storage.metadata import Damaged, ObjectMetadata
 
 STORED, KEPT, DELETED, WANTED = "stored", "kept", "deleted", "wanted"
@@ -26,17 +26,22 @@ OFFER_PATH = "/intra/v1/rebalance/offer"
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An object on its way, by the placement of this version."""
+    """An object on its way, by the placement of this version.
+
+    `replaces_own`: what the same job has stored under the name before is replaced by another version, or metadata.
+    """
 
     placement_version: int
     bucket: Bucket
     bucket_id: int
     name: str
     metadata: ObjectMetadata
+    replaces_own: bool = False
 
     def pack(self) -> bytes:
         """The msgpack form."""
         fields = [self.placement_version, self.bucket.uname, self.bucket_id, self.name, self.metadata.pack()]
+        fields.append(self.replaces_own)
         packed: bytes = msgpack.packb(fields)
         return packed
 
@@ -44,11 +49,12 @@ class Arrival:
     def unpack(cls, packed: bytes) -> Self:
         """Read `pack`'s form, what a newer target has appended is ignored; raises InvalidRequest, InvalidName."""
         try:
-            version, uname, bucket_id, name, metadata, *_ = msgpack.unpackb(packed)
+            version, uname, bucket_id, name, metadata, *later = msgpack.unpackb(packed)
             described = ObjectMetadata.unpack(metadata)
         except (ValueError, TypeError, msgpack.UnpackException, Damaged):
             raise InvalidRequest("not the head of an object") from None
-        return cls(int(version), Bucket.from_uname(uname), int(bucket_id), validate_object_name(name), described)
+        bucket, replaces_own = Bucket.from_uname(uname), bool(later and later[0])
+        return cls(int(version), bucket, int(bucket_id), validate_key(name), described, replaces_own)
 
 
 def framed(head: bytes) -> bytes:

@@ -12,23 +12,33 @@ from typing import Any
 from urllib.parse import quote
 
 from common import clock, web
+from common.access import Permission
 from common.clustermap import Node, NoTargets
 from common.errors import DiskFailure, HaulError, NotOwner, ObjectNotFound, Unavailable
 from common.names import Bucket, printable
-from common.nodeclient import NodeClient, RemoteError, Streamed
+from common.nodeclient import NodeClient, RemoteError
+from common.nodestream import Answer, NodeStreams
 from target.membership import Membership
 from target.rebalance.deletions import Deletions
 from target.rebalance.locks import NameLocks
 from target.rebalance.sender import Sender
+from target.storage.metadata import ObjectMetadata
 from target.storage.store import Store
 
 DROP_PATH = "/intra/v1/rebalance/drop"
 DELETE_PATH = "/intra/v1/rebalance/delete"
+GIVE_PATH = "/intra/v1/rebalance/give"
 LOCAL_ONLY = "gfn"
 """The query parameter by which a target asks another for what lies there; AIStore's name for the same."""
-_PASSED_ON = frozenset({b"range", b"if-range", b"if-none-match", b"if-modified-since"})
+_PASSED_ON = frozenset(
+    {b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
+)
 _NOT_PASSED_ON = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"date", b"server"})
 _CALL_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
+"""For an object that lies there to be opened."""
+_GIVE_SECONDS = 600.0
+"""For an object of any size to come."""
 _WATCH_BYTES = 8 << 20
 _SAFE = bytes(range(0x21, 0x7F)).translate(None, b'"<>\\^`{|}').decode()
 
@@ -41,6 +51,7 @@ class Neighbours:
         store: Store,
         membership: Membership,
         client: NodeClient,
+        streams: NodeStreams,
         locks: NameLocks,
         deletions: Deletions,
         sender: Sender,
@@ -50,10 +61,12 @@ class Neighbours:
         self._store = store
         self._membership = membership
         self._client = client
+        self._streams = streams
         self._locks = locks
         self._deletions = deletions
         self._sender = sender
         self._look_again = look_again
+        self._gates = membership.gates
 
     def may_answer_first(self, bucket: Bucket, name: str) -> bool:
         """Whether a read may be answered with what lies here, without asking the owner before."""
@@ -65,6 +78,10 @@ class Neighbours:
         if not cluster_map.candidates:
             return []
         return [node for node in cluster_map.holders(bucket, name) if node.id != own_id]
+
+    def check_permitted(self, bucket: Bucket, wanted: Permission) -> None:
+        """Raise AccessDenied when the bucket's `access` does not let clients do this, as far as this target knows."""
+        self._membership.check_access(bucket, wanted)
 
     async def check_owned(self, bucket: Bucket, name: str) -> None:
         """Raise NotOwner unless the cluster map gives the object to this target, or did so a moment ago; Unavailable.
@@ -91,7 +108,9 @@ class Neighbours:
         for node in self.others(bucket, name):
             answers = False
             try:
-                async with self._client.stream(scope["method"], _url_at(node, scope), headers) as answer:
+                async with self._streams.exchange(
+                    scope["method"], node.url, _target_of(scope), headers, answer_seconds=_ANSWER_SECONDS
+                ) as answer:
                     answers = answer.status < 500 and answer.status != 404
                     if answers:
                         await _pass_on(receive, send, answer)
@@ -107,18 +126,26 @@ class Neighbours:
         return False
 
     async def delete(self, bucket: Bucket, name: str, bucket_id: int | None) -> None:
-        """Delete an object here and wherever else it may lie; raises ObjectNotFound, Unavailable, DiskError."""
+        """Delete an object here and wherever else it may lie; raises ObjectNotFound, Unavailable, DiskError.
+
+        BucketMoves while the bucket is being renamed.
+        """
         await self._learn_owner(bucket, name)
         others = self.others(bucket, name)
         if others and not self._is_owner(bucket, name):
-            was_there = await self._delete_at_owner(others[0], bucket, name, bucket_id)
-            async with self._locks.held(bucket, name):
-                await self._remove(bucket, name, bucket_id, was_elsewhere=was_there)
+            with self._gates.changing(bucket, adds=False):
+                was_there = await self._delete_at_owner(others[0], bucket, name, bucket_id)
+                async with self._locks.held(bucket, name):
+                    await self._remove(bucket, name, bucket_id, was_elsewhere=was_there)
         else:
             await self.delete_as_owner(bucket, name, bucket_id)
 
     async def delete_as_owner(self, bucket: Bucket, name: str, bucket_id: int | None) -> None:
         """`delete`, asked by one that takes this target for the owner."""
+        with self._gates.changing(bucket, adds=False):
+            await self._delete_as_owner(bucket, name, bucket_id)
+
+    async def _delete_as_owner(self, bucket: Bucket, name: str, bucket_id: int | None) -> None:
         async with self._locks.held(bucket, name):
             was_elsewhere = False
             for node in self.others(bucket, name):
@@ -128,6 +155,40 @@ class Neighbours:
                     was_elsewhere = True
                     self._deletions.note(bucket, name, int(stored_ns))
             await self._remove(bucket, name, bucket_id, was_elsewhere=was_elsewhere)
+
+    async def bring(self, bucket: Bucket, name: str) -> None:
+        """Have an object here that other targets may still have; raises PeerError, also where it belongs to another.
+
+        Who is sent here by an earlier placement would decide by what lies here, and the owner may have something newer.
+        """
+        if self._membership.cluster_map.is_settled:
+            return
+        if not self._is_owner(bucket, name):
+            raise Unavailable(f"{bucket.cname}/{printable(name)} belongs to another target since a moment; try again")
+        for node in self.others(bucket, name):
+            body = {"bucket": bucket.uname, "name": name, "bucket_id": None}
+            try:
+                answer = await self._client.call(node.url, GIVE_PATH, body, timeout_seconds=_GIVE_SECONDS)
+            except RemoteError as error:
+                raise Unavailable(f"target {node.id} does not give {bucket.cname}/{printable(name)}: {error}") from None
+            if not answer["is_given"]:
+                raise Unavailable(f"{bucket.cname}/{printable(name)} is on its way from target {node.id}; try again")
+
+    async def remove_unchanged(self, bucket: Bucket, name: str, bucket_id: int, known: ObjectMetadata) -> None:
+        """Remove an object wherever it lies; what has been stored here since it was `known` stays.
+
+        One that is gone already is no error. Raises Unavailable, DiskError.
+        """
+        async with self._locks.held(bucket, name):
+            for node in self.others(bucket, name):
+                self._deletions.note(bucket, name, known.stored_ns)  # it may be on its way here once more
+                await self._ask(node, DROP_PATH, bucket, name, bucket_id)
+            identity = known.link_digest, known.stored_ns
+            await asyncio.to_thread(self._store.delete_if, bucket, bucket_id, name, *identity)
+
+    async def give(self, bucket: Bucket, name: str) -> bool:
+        """Send what lies here of an object to its owner; False when that must be tried again."""
+        return self._is_owner(bucket, name) or await self._sender.deliver(bucket, name)
 
     def _is_owner(self, bucket: Bucket, name: str) -> bool:
         cluster_map = self._membership.cluster_map
@@ -166,14 +227,15 @@ class Neighbours:
         return answer["stored_ns"] if answer is not None else None
 
 
-def _url_at(node: Node, scope: web.Scope) -> str:
+def _target_of(scope: web.Scope) -> str:
+    """What was asked for, of what lies at the other."""
     path, query = (quote(raw, safe=_SAFE) for raw in (scope["raw_path"], scope["query_string"]))
-    return f"{node.url}{path}?{query}&{LOCAL_ONLY}=true" if query else f"{node.url}{path}?{LOCAL_ONLY}=true"
+    return f"{path}?{query}&{LOCAL_ONLY}=true" if query else f"{path}?{LOCAL_ONLY}=true"
 
 
-async def _pass_on(receive: web.Receive, send: web.Send, answer: Streamed) -> None:
-    headers = [(key.lower(), value) for key, value in answer.headers if key.lower() not in _NOT_PASSED_ON]
-    size = next((int(value) for key, value in headers if key == b"content-length"), 0)
+async def _pass_on(receive: web.Receive, send: web.Send, answer: Answer) -> None:
+    headers = [(key, value) for key, value in answer.headers if key not in _NOT_PASSED_ON]
+    size = int(answer.header(b"content-length") or 0)
     sending = _send_body(send, answer, headers)
     if size > _WATCH_BYTES:
         await web.unless_gone(receive, sending)
@@ -181,8 +243,8 @@ async def _pass_on(receive: web.Receive, send: web.Send, answer: Streamed) -> No
         await sending
 
 
-async def _send_body(send: web.Send, answer: Streamed, headers: list[web.Header]) -> None:
+async def _send_body(send: web.Send, answer: Answer, headers: list[web.Header]) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    async for chunk in answer.chunks:
+    async for chunk in answer.chunks():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body"})

@@ -8,26 +8,23 @@ has another cluster map than the sender takes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
 
 from common import failpoints
-from common.errors import BadChecksum, ObjectNotFound, RequestError
+from common.errors import ObjectNotFound, RequestError
 from common.names import printable
-from common.web import ClientGone, Receive
+from common.web import Receive
 from target.membership import Membership
+from target.rebalance.bodies import Arriving, head_of, staged_of
 from target.rebalance.deletions import Deletions
 from target.rebalance.figures import Tally
 from target.rebalance.locks import NameLocks
-from target.rebalance.messages import DELETED, KEPT, STORED, WANTED, Arrival, split
+from target.rebalance.messages import DELETED, KEPT, STORED, WANTED, Arrival
 from target.storage.commits import commit
 from target.storage.committer import Committer
 from target.storage.faults import Superseded
-from target.storage.incoming import Incoming, in_thread
+from target.storage.incoming import in_thread
 from target.storage.store import Store
 from target.storage.writer import Staged
-
-_BATCH_BYTES = 1 << 20
 
 
 class OtherPlacement(RequestError):
@@ -35,28 +32,6 @@ class OtherPlacement(RequestError):
 
     code = "ErrOtherPlacement"
     status = 409
-
-
-class _Arriving(Incoming):
-    """An object that is compared with what its sender says of it."""
-
-    def __init__(self, store: Store, arrival: Arrival) -> None:
-        super().__init__(partial(store.writer, arrival.bucket, arrival.bucket_id, arrival.name, arrival.metadata.size))
-        self._arrival = arrival
-
-    def finish(self, chunks: Sequence[bytes]) -> tuple[Staged, Committer]:
-        """Write the last batch and compare; raises BadChecksum."""
-        writer = self.write(chunks)
-        told = self._arrival.metadata
-        if (writer.size, writer.checksum) != (told.size, told.checksum):
-            raise BadChecksum(
-                f"{self._arrival.bucket.cname}/{printable(self._arrival.name)} has not come as it was sent, or is "
-                f"damaged where it comes from: {writer.size} bytes, xxh64 {writer.checksum}; "
-                f"should be {told.size}, {told.checksum}"
-            )
-        staged = writer.finish(told._replace(name=""))
-        staged.is_moved = True
-        return staged, self.committer
 
 
 class Receiver:
@@ -81,20 +56,10 @@ class Receiver:
 
         Raises OtherPlacement, BadChecksum, BucketNotFound, DiskError, and ClientGone when the body does not end.
         """
-        arrival, batch, is_whole = await _head_of(receive)
+        arrival, batch, is_whole = await head_of(receive)
         await self._check_placement(arrival)
-        incoming = _Arriving(self._store, arrival)
-        try:
-            while not is_whole:
-                chunk, is_whole = await _more(receive)
-                batch.append(chunk)
-                if not is_whole and sum(map(len, batch)) >= _BATCH_BYTES:
-                    full, batch = batch, []
-                    await in_thread(partial(incoming.write, full))
-            staged, committer = await in_thread(partial(incoming.finish, batch))
-        except BaseException:
-            await in_thread(incoming.discard)
-            raise
+        incoming = Arriving(self._store, arrival, is_moved=True)
+        staged, committer = await staged_of(incoming, receive, batch, is_whole=is_whole)
         failpoints.hit("rebalance.received")
         return await self._commit(arrival, staged, committer)
 
@@ -146,23 +111,3 @@ class Receiver:
             raise OtherPlacement(f"the object is sent by placement {theirs}, and here {ours} is the latest")
         if cluster_map.owner(arrival.bucket, arrival.name).id != self._membership.node.id:
             raise OtherPlacement(f"{arrival.bucket.cname}/{printable(arrival.name)} does not belong here")
-
-
-async def _head_of(receive: Receive) -> tuple[Arrival, list[bytes], bool]:
-    """The head, what has come behind it, and whether that is all."""
-    received, is_whole = b"", False
-    while True:
-        parts = split(received)
-        if parts is not None:
-            return Arrival.unpack(parts[0]), [parts[1]], is_whole
-        if is_whole:
-            raise ClientGone
-        chunk, is_whole = await _more(receive)
-        received += chunk
-
-
-async def _more(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message.get("body", b""), not message.get("more_body", False)

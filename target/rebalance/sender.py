@@ -21,6 +21,7 @@ from common.names import Bucket, printable
 from common.nodeclient import NodeClient, RemoteError
 from target.membership import Membership
 from target.rebalance import messages
+from target.rebalance.bodies import body_of, handed_over
 from target.rebalance.figures import Tally
 from target.rebalance.locks import NameLocks
 from target.rebalance.messages import Arrival
@@ -33,9 +34,7 @@ from target.storage.mountpath import Durability
 from target.storage.reader import OpenObject
 from target.storage.store import Store
 
-_CHUNK_BYTES = 256 * 1024
-_OFFER_BYTES = 1 << 20
-"""Of a larger object the owner is asked first whether it wants it: to ask costs less than to send it in vain."""
+_PATHS = messages.OFFER_PATH, messages.OBJECT_PATH
 _log = structlog.get_logger("target.rebalance")
 
 
@@ -164,7 +163,8 @@ class Sender:
             return True
         with found:
             arrival = Arrival(placement_version, bucket, foreign.directory.bucket_id, name, found.metadata)
-            outcome = await self._sent(foreign, arrival, found)
+            body = self._body(foreign, arrival, found)
+            outcome = await handed_over(self._client, foreign.owner.url, _PATHS, arrival, body)
         failpoints.hit("rebalance.acknowledged")
         if outcome == messages.STORED:
             figures.out_objects += 1
@@ -178,31 +178,11 @@ class Sender:
             return True
         return await self._remove(leaving)
 
-    async def _sent(self, foreign: Foreign, arrival: Arrival, found: OpenObject) -> str:
-        url, head = foreign.owner.url, arrival.pack()
-        if found.size > _OFFER_BYTES:
-            outcome = messages.answer_of(await self._client.call(url, messages.OFFER_PATH, head))
-            if outcome != messages.WANTED:
-                return outcome
-        answer = await self._client.send(url, messages.OBJECT_PATH, self._body(foreign, head, found))
-        return messages.answer_of(answer)
-
-    async def _body(self, foreign: Foreign, head: bytes, found: OpenObject) -> AsyncIterator[bytes]:
-        ahead, offset = messages.framed(head), 0
-        while True:
-            wanted = min(_CHUNK_BYTES, found.size - offset)
-            await self._pace.wait(len(ahead) + wanted)
-            try:
-                chunk = found.read_cached(offset, wanted)
-                if chunk is None:
-                    chunk = await asyncio.to_thread(found.read, offset, wanted)
-            except OSError as error:
-                raise foreign.slot.mountpath.error(error) from None
-            yield ahead + bytes(chunk)
+    async def _body(self, foreign: Foreign, arrival: Arrival, found: OpenObject) -> AsyncIterator[bytes]:
+        async for chunk in body_of(arrival, found, foreign.slot.mountpath):
+            await self._pace.wait(len(chunk))
+            yield chunk
             failpoints.hit("rebalance.sent_chunk")
-            ahead, offset = b"", offset + len(chunk)
-            if offset >= found.size:
-                return
 
     async def _remove(self, leaving: _Leaving) -> bool:
         bucket, name = leaving.foreign.directory.bucket, leaving.foreign.name

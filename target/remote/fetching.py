@@ -56,7 +56,8 @@ class Fetching:
             running = self._running[key] = self._begin(key, link)
         while True:
             try:
-                return await asyncio.wait_for(asyncio.shield(running.ended), self._patience_seconds)
+                async with asyncio.timeout(self._patience_seconds):
+                    return await asyncio.shield(running.ended)
             except TimeoutError:
                 if not self._lanes.current_tasks(running.share):
                     raise OriginUnavailable(f'"{link}" still waits to be fetched: its service is busy') from None

@@ -29,7 +29,6 @@ from common import failpoints
 from common.errors import BucketNotFound, DiskError, DiskFailure, HaulError
 from target.storage import layout, reader
 from target.storage.directories import BucketDirectory
-from target.storage.faults import Superseded
 from target.storage.kernel import DIRECTORY, READ, rename_new, syncfs, try_open_beneath
 from target.storage.mountpath import Durability, Mountpath
 from target.storage.writer import Staged
@@ -205,12 +204,13 @@ class _Attempt:
             if staged.directory.destroyed:
                 self._fail([staged], BucketNotFound(staged.directory.bucket.cname), failed)
                 continue
-            if staged.is_moved and (staged.directory, staged.name) in self._versions:
+            looks = staged.is_moved or staged.condition is not None
+            if looks and (staged.directory, staged.name) in self._versions:
                 self._again.append(staged)  # another one of the group comes first: see what that leaves
                 continue
             try:
                 prepared.append((staged, *self._place(staged)))
-            except Superseded as error:
+            except HaulError as error:
                 self._fail([staged], error, failed)
             except OSError as error:
                 self._fail_or_repeat(staged, error, failed)
@@ -244,11 +244,11 @@ class _Attempt:
             stored = reader.NOTHING if staged.seems_new else reader.look(fd, leaf)
             if stored is None:
                 return None
+            if staged.condition is not None:
+                staged.condition(stored)
             version = stored.version
             if staged.is_moved:
-                if version and stored.stored_ns >= staged.metadata.stored_ns:
-                    raise Superseded(f"{staged.directory.bucket.cname}: what is stored is at least as new")
-                version = max(version, staged.metadata.version - 1)
+                version = staged.version_before(stored)
         self._versions[key] = version + 1
         name = staged.name if layout.is_hashed(path) else ""
         if (staged.metadata.version, staged.metadata.name) != (version + 1, name):

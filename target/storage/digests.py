@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,19 @@ from common.expectation import GIT_SHA1
 
 OWN = "xxh64"
 """The algorithm of an object's own checksum."""
+
+
+class _Crc32:
+    """zlib's CRC-32 with the interface of hashlib."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
 
 
 class _Crc32c:
@@ -35,6 +49,7 @@ def _hashlib(name: str) -> Callable[[], Any]:
 
 _ALGORITHMS: dict[str, Callable[[], Any]] = {
     **{name: _hashlib(name) for name in ("md5", "sha1", "sha256", "sha512")},
+    "crc32": _Crc32,
     "crc32c": _Crc32c,
     OWN: xxh64,
 }

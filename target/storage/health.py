@@ -111,6 +111,7 @@ class Health:
         """Begin; `failed(slot, why)` is called on the thread for a disk that does not work, until it is out of use."""
         self._failed = failed
         self._mountpaths.watch(self.noticed)
+        self._wanted.set()
         self._thread.start()
 
     def stop(self) -> None:

@@ -18,16 +18,17 @@ T = TypeVar("T")
 
 
 class Incoming:
-    """One object on its way; `open_writer` gives its writer and who commits it."""
+    """One object on its way; `open_writer` gives its writer and who commits it, None if nobody does."""
 
-    def __init__(self, open_writer: Callable[[], tuple[ObjectWriter, Committer]]) -> None:
+    def __init__(self, open_writer: Callable[[], tuple[ObjectWriter, Committer | None]]) -> None:
         self._open_writer = open_writer
-        self._opened: tuple[ObjectWriter, Committer] | None = None
+        self._opened: tuple[ObjectWriter, Committer | None] | None = None
 
     @property
     def committer(self) -> Committer:
         """Who commits the object; there once something was written."""
         assert self._opened is not None
+        assert self._opened[1] is not None
         return self._opened[1]
 
     def write(self, chunks: Sequence[bytes]) -> ObjectWriter:

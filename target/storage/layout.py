@@ -4,6 +4,7 @@
     <mountpath>/@ais/<bucket>/%ob/<object name>        an object, at its own name
     <mountpath>/@ais/<bucket>/%hn/<2 hex>/<sha256>     an object whose name cannot be a path, or is in another's way
     <mountpath>/@ais/<bucket>/%wk/<number>             work files: bytes that are no object yet
+    <mountpath>/@ais/<bucket>/%mp/<token>/             the pieces of an upload that is not complete
     <mountpath>/@ais/@uuid#ns/<bucket>/...             the same in a namespace
     <mountpath>/%tr/<random>                           destroyed buckets, until they are removed
 
@@ -23,6 +24,7 @@ TRASH = b"%tr"
 OBJECTS = b"%ob"
 HASHED = b"%hn"
 WORK = b"%wk"
+PIECES = b"%mp"
 MAX_MOUNTPATH_BYTES = 512
 MAX_NATURAL_BYTES = 3072
 """Mountpath, bucket and name stay well below PATH_MAX (4096) together, wherever the disk is mounted."""

@@ -30,7 +30,7 @@ _Place = tuple[bytes, int, bytes]
 
 
 class ListEntry(NamedTuple):
-    """One object of a listing, in the order that the wire between target and proxy has; `source` only if asked for."""
+    """One object of a listing, in the order of the wire between target and proxy; the last two only if asked for."""
 
     name: str
     size: int
@@ -41,6 +41,7 @@ class ListEntry(NamedTuple):
     custom: dict[str, str] | None
     grade: str
     source: str
+    etag: str
 
 
 def list_entry(name: str, found: ObjectMetadata, mountpath: str) -> ListEntry:
@@ -49,6 +50,7 @@ def list_entry(name: str, found: ObjectMetadata, mountpath: str) -> ListEntry:
     return ListEntry(
         *(name, found.size, found.checksum, found.stored_ns, found.version, mountpath, custom, found.grade),
         found.source,
+        found.etag,
     )
 
 

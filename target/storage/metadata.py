@@ -55,6 +55,11 @@ class ObjectMetadata(NamedTuple):
         known = {"xxh64": self.checksum, **self.digests}
         return bool(digests) and all(known.get(algorithm) == expected for algorithm, expected in digests.items())
 
+    def is_alike(self, other: ObjectMetadata) -> bool:
+        """Whether clients see the same bytes with the same custom metadata, ETag and digests."""
+        mine = self.size, self.checksum, self.etag, dict(self.custom), dict(self.digests)
+        return mine == (other.size, other.checksum, other.etag, dict(other.custom), dict(other.digests))
+
     def pack(self) -> bytes:
         """The msgpack form."""
         custom = {} if self.custom is NO_CUSTOM else dict(self.custom)
@@ -80,6 +85,15 @@ def write(descriptor: int, metadata: ObjectMetadata) -> None:
         _write_all(descriptor, packed, metadata.size)
         packed = msgpack.packb((_TRAILING, metadata.size, len(packed)))
     os.setxattr(descriptor, ATTRIBUTE, packed)
+
+
+def replace_inline(descriptor: int, metadata: ObjectMetadata) -> bool:
+    """Replace the metadata of an open file where both stand in the attribute; False if they do not. Raises OSError."""
+    packed = metadata.pack()
+    if len(packed) > MAX_ATTRIBUTE_BYTES or _attribute(descriptor)[1:2] == b"\x02":
+        return False
+    os.setxattr(descriptor, ATTRIBUTE, packed)
+    return True
 
 
 def read(descriptor: int, file_bytes: int) -> ObjectMetadata:

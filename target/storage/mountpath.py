@@ -53,12 +53,14 @@ class Durability(Enum):
 class Space(NamedTuple):
     """Bytes of a file system, as far as unprivileged users may have them.
 
-    `used_percent`: of the bytes or inodes that they may have, whichever is more.
+    `used_percent`: of the bytes or inodes that they may have, whichever is more. `file_system_id`: statvfs(3)'s
+    `f_fsid`; two mountpaths of one file system have the same.
     """
 
     total_bytes: int = 0
     free_bytes: int = 0
     used_percent: float = 0.0
+    file_system_id: int = 0
 
 
 class Mountpath:
@@ -259,7 +261,7 @@ class Mountpath:
         ):
             usable = total - free + available
             used.append(100.0 * (total - free) / usable if total and usable else 0.0)
-        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize, max(used))
+        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize, max(used), status.f_fsid)
 
     def new_work_name(self) -> str:
         """A name for a work file that no other has while this process lives."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from xxhash import xxh64
 
 from common import failpoints
-from common.errors import DiskError
+from common.errors import BucketNotFound, DiskError, HaulError
 from target.storage import layout, metadata
 from target.storage.digests import new_digest
 from target.storage.directories import BucketDirectory
+from target.storage.faults import Superseded
 from target.storage.kernel import READ, open_beneath, reserve
 from target.storage.metadata import ObjectMetadata
 
@@ -48,11 +49,17 @@ class Staged:
     `seems_new` spares a look when it is right: nothing is believed to be stored under the name. `scratch` is an
     attribute that only the work file needs, in case this process dies before the rename. `is_moved`: it comes from
     another target or mountpath, keeps its version, and must not replace what is at least as new.
+    `replaces_job`: what this job has stored under the name is replaced whatever its time, unless its version is later.
+    `condition` is given what is stored under the name (version 0: nothing) when nobody else can change that any more,
+    and raises a HaulError to leave it.
     `token` is the caller's own, to know it again. `fd` stays open for streamed objects: an error of the kernel's
     write-back is only sure to be reported to a descriptor that was open before it.
     """
 
-    __slots__ = ("directory", "fd", "is_moved", "metadata", "name", "scratch", "seems_new", "token", "work")
+    __slots__ = (
+        *("condition", "directory", "fd", "is_moved", "metadata", "name", "replaces_job", "scratch", "seems_new"),
+        *("token", "work"),
+    )
 
     def __init__(
         self, directory: BucketDirectory, name: str, work: str, fd: int, stored: ObjectMetadata, token: object
@@ -65,7 +72,9 @@ class Staged:
         self.token = token
         self.seems_new = False
         self.is_moved = False
+        self.replaces_job = ""
         self.scratch = ""
+        self.condition: Callable[[ObjectMetadata], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Staged {self.directory.bucket.cname}/{self.name} {self.metadata.size} bytes>"
@@ -78,6 +87,18 @@ class Staged:
                     os.removexattr(self.fd, self.scratch)
             os.close(self.fd)
             self.fd = -1
+
+    def version_before(self, stored: ObjectMetadata) -> int:
+        """The version that what is moved here follows; raises Superseded when what is stored stays."""
+        mine = self.metadata
+        cname = self.directory.bucket.cname
+        if self.replaces_job and stored.version and stored.job == self.replaces_job:
+            if stored.version > mine.version:
+                raise Superseded(f"{cname}: what is stored is a later version")
+            return mine.version - 1
+        if stored.version and stored.stored_ns >= mine.stored_ns:
+            raise Superseded(f"{cname}: what is stored is at least as new")
+        return max(stored.version, mine.version - 1)
 
     def rewrite(self, changed: ObjectMetadata) -> None:
         """Replace the metadata, before it is made durable; raises OSError."""
@@ -142,7 +163,7 @@ class ObjectWriter:
         return f"<ObjectWriter {self._directory.bucket.cname}/{self._name} {self.size} bytes>"
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes; raises DiskError, and the writer has then discarded itself."""
+        """Take the next bytes; raises DiskError, BucketNotFound, and the writer has then discarded itself."""
         self._chunks.append(chunk)
         self._gathered += len(chunk)
         self.size += len(chunk)
@@ -169,7 +190,7 @@ class ObjectWriter:
     def finish(self, stored: ObjectMetadata, token: object = None) -> Staged:
         """End the work file, complete with metadata; `size` and `checksum` must be this writer's.
 
-        Raises DiskError, and the writer has then discarded itself.
+        Raises DiskError, BucketNotFound, and the writer has then discarded itself.
         """
         if layout.natural_path(self._name) is None:
             stored = stored._replace(name=self._name)
@@ -180,7 +201,7 @@ class ObjectWriter:
             failpoints.hit("writer.after_metadata")
         except (OSError, DiskError) as error:
             self.discard()
-            raise self._disk.error(error) if isinstance(error, OSError) else error from None
+            raise self._told(error) from None
         descriptor, self._fd = self._fd, -1
         if not streamed:
             os.close(descriptor)
@@ -202,6 +223,12 @@ class ObjectWriter:
     def __exit__(self, *_: object) -> None:
         self.discard()
 
+    def _told(self, error: OSError | DiskError) -> HaulError:
+        """What to raise for what has happened; that a bucket's directory is gone with it is no fault of the disk."""
+        if self._directory.destroyed:
+            return BucketNotFound(self._directory.bucket.cname)
+        return self._disk.error(error) if isinstance(error, OSError) else error
+
     def _absorb(self) -> None:
         """Hash what is gathered and not hashed yet."""
         for chunk in self._chunks[self._hashed :]:
@@ -215,7 +242,7 @@ class ObjectWriter:
             self._flush()
         except (OSError, DiskError) as error:
             self.discard()
-            raise self._disk.error(error) if isinstance(error, OSError) else error from None
+            raise self._told(error) from None
         self._limit = _FLUSH_BYTES
 
     def _flush(self) -> None:

@@ -86,6 +86,18 @@ def failure(url: str, code: int, message: str, os_errno: int, reply: int) -> Fet
     return FetchError(row.kind, text, retry=row.retry, http_status=status)
 
 
+def untold(url: str, modified: int) -> FetchError | None:
+    """What is wrong when an SFTP server has told nothing of a file; libcurl passes over what was not answered.
+
+    A connection that breaks just then would make an empty file of any; one that is empty has a time.
+    """
+    if url[:5].lower() != "sftp:" or modified >= 0:
+        return None
+    return FetchError(
+        _CONVERSATION.kind, f'failed to download "{redact(url)}": {_CONVERSATION.text}', retry=Retry.LATER
+    )
+
+
 def changed(url: str) -> FetchError:
     """The modification time is not the same after the bytes as before them."""
     return FetchError("changed", f'failed to download "{redact(url)}": it has changed meanwhile', retry=Retry.LATER)

@@ -50,7 +50,7 @@ class Transfer:
         """`unshared` are the TLS origins that are known not to let transfers share a connection."""
         self._settings = settings
         self._unshared = unshared
-        self._waits = self._asks_head = self._is_file = False
+        self._waits = self._asks_head = self._is_file = self._connects_anew = False
         self._range = ""
         self._guard = guard
         self._on_pause = on_pause
@@ -174,6 +174,7 @@ class Transfer:
             self.curl.setopt(pycurl.OPT_FILETIME, is_file)
             # what an FTP server says is not needed, and libcurl puts no bound to it as it does to heads of HTTP
             self.curl.setopt(pycurl.HEADERFUNCTION, len if is_file else self._lines.append)
+        self._connect_anew(False)
         if is_file:
             refusal = files.refusal(self.request.url, self._settings.known_hosts_file)
             if refusal:
@@ -184,6 +185,11 @@ class Transfer:
         if waits != self._waits:
             self.curl.setopt(pycurl.PIPEWAIT, waits)
             self._waits = waits
+
+    def _connect_anew(self, wanted: bool) -> None:
+        if wanted != self._connects_anew:
+            self._connects_anew = wanted
+            self.curl.setopt(pycurl.FRESH_CONNECT, wanted)
 
     def _ask(self, *, head_only: bool, range_text: str = "") -> None:
         if head_only != self._asks_head:
@@ -299,6 +305,13 @@ class Transfer:
                 request.shown, code, message, curl.getinfo(pycurl.OS_ERRNO), curl.getinfo(pycurl.RESPONSE_CODE)
             )
         size, self._modified = int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)), curl.getinfo(pycurl.FILETIME_T)
+        if (untold := files.untold(request.shown, self._modified)) is not None:
+            if self._connects_anew:
+                return untold
+            # libcurl sees no error, and would take the connection that is gone for the next request, too
+            self._connect_anew(True)
+            self.progress.begin_hop(monotonic())
+            return None
         head = files.head_of(request, self._url, size, self._modified, unix_ns() / 1e9)
         if head.status == 304 or request.head_only:
             return Receipt(head.status, 0, head)
@@ -312,8 +325,8 @@ class Transfer:
             return Receipt(head.status, 0, head, self._hold_seconds)
         if self._sink is None:
             self._first_body()
-        if self._is_file and self.curl.getinfo(pycurl.FILETIME_T) != self._modified:
-            return files.changed(self.request.url)
+        if self._is_file and (modified := self.curl.getinfo(pycurl.FILETIME_T)) != self._modified:
+            return files.untold(self.request.shown, modified) or files.changed(self.request.url)
         received = self.progress.received_bytes
         if head.content_length not in {None, received}:
             return self._curl_failure(pycurl.E_PARTIAL_FILE, "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from common.placement import choose, digest
 from tests.nodes import Nodes
 from tests.waiting import wait_for
 
@@ -54,6 +55,12 @@ def objects_on(path: Path, bucket: str = "b") -> list[str]:
     """Names of the objects that lie on a mountpath at their own names."""
     base = path / "@ais" / bucket / "%ob"
     return [file.relative_to(base).as_posix() for file in base.rglob("*") if file.is_file()]
+
+
+def homes(paths: list[Path], names: list[str], bucket: str = "b") -> dict[str, Path]:
+    """The mountpath that each object belongs to, while all of these are in use."""
+    digests = [digest(str(path)) for path in paths]
+    return {name: paths[choose(digest(f"ais/@#/{bucket}/{name}"), digests)] for name in names}
 
 
 def check_once(paths: list[Path], expected: list[str], bucket: str = "b") -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.crash.processes import pattern_origin
-from tests.disks.operating import BODY, changed, check_once, listed, objects_on
+from tests.disks.operating import BODY, changed, check_once, homes, listed, objects_on
 from tests.nodes import Nodes
 from tests.storage.disks import ext4, files_below, lose_power, mounted_tmpfs, xfs
 from tests.waiting import wait_for
@@ -60,14 +60,16 @@ def test_one_disk_of_three_dies_under_a_job(
     tmp_path: Path, disk: str, die: Callable[[Path], None], durability: str
 ) -> None:
     count = 1500
+    names = [f"{number:05}" for number in [*range(count), *range(10000, 10200)]]
     with (
         pattern_origin(BODY) as origin,
         target_with(tmp_path, "dir", disk, "dir", durability=durability) as (nodes, paths),
     ):
         job = nodes.api.download(type="range", template=origin.url(f"/o/{{00000..{count - 1:05}}}"))
         wait_for(lambda: nodes.api.status(job, only_active_tasks=True)["finished_cnt"] > count // 5)
-        before = wait_for(lambda: objects_on(paths[1]), what="objects on the disk that is to die")
+        wait_for(lambda: objects_on(paths[1]), what="objects on the disk that is to die")
         die(paths[1])
+        asked = {path.rpartition("/")[2] for path in origin.counts()}
         status = nodes.api.finished(job, seconds=150)
         assert (status["finished_cnt"], status["error_cnt"]) == (count, 0)
         wait_for(lambda: listed(nodes)["disabled"] == [str(paths[1])], what="the dead disk to be out of use")
@@ -77,12 +79,14 @@ def test_one_disk_of_three_dies_under_a_job(
         later = nodes.api.download(type="range", template=origin.url("/o/{10000..10199}"))
         assert nodes.api.finished(later, seconds=150)["finished_cnt"] == 200
         kept = [name for path in (paths[0], paths[2]) for name in objects_on(path)]
-        assert len(kept) == len(set(kept)) >= count + 200 - len(before) * 2
+        assert len(kept) == len(set(kept))
+        lost = set(names) - set(kept)
+        assert lost <= {name for name, home in homes(paths, names).items() if home == paths[1]}
+        assert lost <= asked, "what was begun after the death lies elsewhere"
         for name in kept[:50]:
             assert nodes.api.get("b", name).status_code == 200
         again = nodes.api.download(type="range", template=origin.url(f"/o/{{00000..{count - 1:05}}}"))
         assert nodes.api.finished(again, seconds=150)["error_cnt"] == 0
-        names = [f"{number:05}" for number in [*range(count), *range(10000, 10200)]]
         check_once([paths[0], paths[2]], names)
 
 

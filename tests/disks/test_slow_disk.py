@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from common.placement import choose, digest
 from tests.cgroups import THROTTLE, slow_disk
 from tests.crash.processes import pattern_origin
-from tests.disks.operating import check_once, listed, objects_on
+from tests.disks.operating import check_once, homes, listed, objects_on
 from tests.disks.test_health import target_with
 from tests.waiting import wait_for
 
@@ -28,9 +27,7 @@ def test_a_slow_disk_holds_up_only_its_own_mountpath(tmp_path: Path) -> None:
         pattern_origin(BODY) as origin,
         target_with(tmp_path, "ext4", "ext4", "ext4", **SETTINGS) as (nodes, paths),
     ):
-        digests = [digest(str(path)) for path in paths]
-        homes = {name: paths[choose(digest(f"ais/@#/b/{name}"), digests)] for name in NAMES}
-        waiting = [name for name, home in homes.items() if home == paths[1]]
+        waiting = [name for name, home in homes(paths, NAMES).items() if home == paths[1]]
         healthy = sorted(set(NAMES) - set(waiting))
         with slow_disk(paths[1], 1_000_000):
             job = nodes.api.download(type="range", template=origin.url("/o/{000..449}"))

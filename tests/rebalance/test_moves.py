@@ -102,6 +102,10 @@ def test_maintenance_without_rebalance_leaves_objects_where_they_are(tmp_path: P
         lists_all(nodes, "p2")()
         now = copies(nodes)
         assert {name: now[name] for name in before} == before
+        elsewhere = next(name for name in before if before[name] == ["t2"])
+        for condition in ({"If-Match": '"x"'}, {"If-Unmodified-Since": "Mon, 23 Nov 2020 01:38:14 GMT"}):
+            assert nodes.api.get("b", elsewhere, **condition).status_code == 412
+        assert nodes.api.get("b", elsewhere, **{"If-Match": "*"}).content == body_of(elsewhere)
         assert {target for name in NAMES[200:] for target in now[name]} == {"t1", "t3"}
         assert is_running(nodes)
         change(nodes, "stop-maintenance", sid="t2")

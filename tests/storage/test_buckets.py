@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import BucketNotFound, HaulError, ObjectNotFound
 from common.names import Bucket
+from target.storage.inprogress import Pieces
 from target.storage.metadata import ObjectMetadata
 from target.storage.writer import Staged
 from tests.storage.disks import BUCKET, entries_of, files_below, get, put, running_store
@@ -71,6 +72,30 @@ def test_a_writer_that_outlives_its_bucket_is_refused_at_the_commit(tmp_path: Pa
         put(store, "b", b"x", bucket_id=2)
         wait_for_empty_trash(tmp_path)
         assert [entry.name for entry in store.list_objects(BUCKET)] == ["b"]
+
+
+@pytest.mark.parametrize("size", [3, 3 << 20])
+def test_a_writer_that_finds_its_bucket_gone_blames_no_disk(tmp_path: Path, size: int) -> None:
+    with running_store(tmp_path, count=1) as store:
+        put(store, "a", b"x")
+        failures: list[int] = []
+        store.mountpaths.watch(failures.append)
+        writer, _ = store.writer(BUCKET, 1, "b", size)
+        store.destroy_bucket(BUCKET, 1)
+        wait_for_empty_trash(tmp_path)
+        wait_for(lambda: not list(tmp_path.glob("*/%tr/*")), what="the directories to go")
+
+        def store_late() -> None:
+            writer.write(b"x" * size)
+            writer.finish(ObjectMetadata(writer.size, writer.checksum))
+
+        with pytest.raises(BucketNotFound):
+            store_late()
+        assert failures == []
+        pieces = Pieces(store)
+        put(store, "a", b"x", bucket_id=2)
+        with pytest.raises(BucketNotFound):
+            pieces.begin(BUCKET, 1, "c", {})
 
 
 def test_what_was_destroyed_while_the_target_was_away_is_dropped_once_it_is_told(tmp_path: Path) -> None:

@@ -91,4 +91,4 @@ def test_entries_have_what_the_wire_wants(tmp_path: Path) -> None:
         put(store, "a", b"hello", custom={"k": "v"})
         [entry] = store.list_objects(BUCKET)
         [mountpath] = store.usable
-        assert entry == ("a", 5, "26c7827d889f6da3", 1, 1, mountpath.id, {"k": "v"}, "none", "")
+        assert entry == ("a", 5, "26c7827d889f6da3", 1, 1, mountpath.id, {"k": "v"}, "none", "", "")

@@ -127,6 +127,20 @@ def test_a_break(files: Engine, server: Server) -> None:
     assert receipt(files, server.url("/a.bin"))[1] == BODY
 
 
+def test_a_break_before_anything_was_told_is_no_empty_file(tmp_path: Path) -> None:
+    with serving("sftp", tmp_path / "files", {"a.bin": BODY}) as server:
+        assert isinstance(server, SftpServer)
+        engine = make_engine(known_hosts_file=str(known_hosts_of(server, tmp_path)))
+        with contextlib.closing(engine):
+            server.stats_to_drop = 1
+            assert receipt(engine, server.url("/a.bin"))[1] == BODY
+            server.stats_to_drop = 1000
+            error = failure(engine, server.url("/a.bin"))
+            assert error.retry is Retry.LATER, error
+            server.stats_to_drop = 0
+            assert receipt(engine, server.url("/a.bin"))[1] == BODY
+
+
 def test_the_guard_is_asked(server: Server, tmp_path: Path) -> None:
     (tmp_path / "known").touch()
     engine = make_engine(guard=EgressGuard(), known_hosts_file=str(tmp_path / "known"))

@@ -1,0 +1,1 @@
+"""What a target does for actions on whole buckets: copies objects to other buckets, counts what is here."""
