@@ -18,6 +18,8 @@ SAME_PREFIX = "same"
 CAPPED_PREFIX = "capped"
 """Files below `/capped/` come at CAPPED_RATE_BYTES a second over each connection."""
 CAPPED_RATE_BYTES = 16 << 20
+PASSED_PREFIX = "passed"
+"""Below `/passed/` are all the files again, which the server asks itself for, over kept connections."""
 
 _NGINX = """\
 user {user} {group};
@@ -39,11 +41,18 @@ http {{
   fastcgi_temp_path {state}/fastcgi;
   uwsgi_temp_path {state}/uwsgi;
   scgi_temp_path {state}/scgi;
+  upstream itself {{ server 127.0.0.1:{port}; keepalive 64; }}
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     root {root};
     location /{same}/ {{ rewrite ^ /same.bin break; }}
     location /{capped}/ {{ limit_rate {capped_rate}; }}
+    location /{passed}/ {{
+      proxy_pass http://itself/;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_max_temp_file_size 0;
+    }}
   }}
 }}
 """
@@ -72,6 +81,7 @@ def nginx(root: Path, state: Path) -> Iterator[Origin]:
             root=root,
             same=SAME_PREFIX,
             capped=CAPPED_PREFIX,
+            passed=PASSED_PREFIX,
             capped_rate=CAPPED_RATE_BYTES,
         ),
         encoding="utf-8",

@@ -1,4 +1,4 @@
-"""The workloads of design.md §10, one module each: `measure(bench)` gives its RowResult."""
+"""The workloads of design.md §10, and reads by the S3 API; one module each: `measure(bench)` gives its RowResult."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.rows import (
     million,
     reads,
     rerun,
+    s3,
     scaling,
     sharding,
     single,
@@ -31,6 +32,7 @@ ROWS: Mapping[str, Callable[[Bench], RowResult]] = {
     "single": single.measure,
     "rerun": rerun.measure,
     "reads": reads.measure,
+    "s3": s3.measure,
     "listing": listing.measure,
     "sharding": sharding.measure,
     "memory": memory.measure,
