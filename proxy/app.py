@@ -9,40 +9,35 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import structlog
-from fastapi import Request, Response
-from starlette.exceptions import HTTPException
 
 from common import clock, web
 from common.backends.asking import Asking
 from common.backends.settings import load_backends
 from common.backends.sources import Sources
 from common.clustermap import PROXY, Node
-from common.errors import Fenced, HaulError, InvalidRequest, PeerError, Unavailable
+from common.errors import Fenced, HaulError, PeerError, Unavailable
 from common.identity import take as take_data_dir
 from common.lifecycle import TaskScope
+from common.logs import RecentLines
 from common.metastore.base import MetaStore, WrongIncarnation
 from common.metastore.embedded import EmbeddedStore
 from common.metastore.etcd.address import member_urls, read_password, tls_context
 from common.metastore.etcd.login import Credentials
 from common.metastore.etcd.store import EtcdStore
-from common.metrics import Exposition
+from common.node import listen
 from common.nodeclient import NodeClient
+from common.nodestream import NodeStreams
 from common.vault import Vault
-from proxy.api import buckets as bucket_api
-from proxy.api import cluster as cluster_api
-from proxy.api import downloads as download_api
-from proxy.api import members as member_api
-from proxy.api import metrics as metrics_api
-from proxy.api.answers import ErrorResponse, collapse, unmatched
-from proxy.api.intra import PREFIX as INTRA_PREFIX
+from proxy.actions.store import PREFIX as ACTIONS_PREFIX
+from proxy.actions.store import ActionStore
+from proxy.actions.tending import Tending
 from proxy.api.intra import IntraApi
-from proxy.api.objects import EASY_PREFIX, PREFIX, ObjectRedirects
-from proxy.api.openapi import DocumentedApi
 from proxy.buckets import PREFIX as BUCKETS_PREFIX
 from proxy.buckets import Buckets
 from proxy.config import ProxyConfig
@@ -54,20 +49,16 @@ from proxy.downloads.jobstore import PREFIX as JOBS_PREFIX
 from proxy.downloads.jobstore import JobStore
 from proxy.downloads.listers import Listers
 from proxy.downloads.reassigning import Reassigning
-from proxy.downloads.reports import Reports
 from proxy.downloads.service import Downloads, SourceLists
 from proxy.housekeeping import Housekeeping
 from proxy.leadership import Leadership
 from proxy.listing import Listing
 from proxy.membership import Membership
 from proxy.peers import Peers
-from proxy.rebalance.reports import RebalanceReports
 from proxy.rebalance.settling import Settling
-from proxy.remote.buckets import RemoteBuckets
-from proxy.remote.listing import RemoteListing
-from proxy.remote.listranges import ListRanges
 from proxy.sources.holds import HubHolds
 from proxy.sources.huggingface import DEFAULT_ENDPOINT, Hub
+from proxy.surface import Parts, Surface
 from proxy.watching import follow
 
 _STILL_PART = 2 / 3
@@ -81,11 +72,13 @@ _log = structlog.get_logger("proxy")
 class ProxyNode:
     """One proxy: membership, buckets, downloads and its HTTP surface; `store` replaces the configured meta store."""
 
-    def __init__(self, config: ProxyConfig, store: MetaStore | None = None) -> None:
+    def __init__(self, config: ProxyConfig, log: RecentLines | None = None, *, store: MetaStore | None = None) -> None:
         self._config = config
-        self._name = f"p[{config.id}]"
         self._scope = TaskScope()
         self._client = NodeClient()
+        self._streams = NodeStreams()
+        self.listeners: tuple[socket.socket, ...] = ()
+        """Of the port of the S3 API, if it has one; there from `start` on."""
         self._store = store if store is not None else _configured_store(config)
         self._sources = Sources(load_backends(config.backends_file))
         self._asking = Asking(self._sources)
@@ -110,23 +103,18 @@ class ProxyNode:
         claims = Claims(self._jobs, config.decision_grace_seconds)
         holds = HubHolds(partial(self._tell_proxies, peers))
         self._hub = Hub(config.hf_endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, holds)
-        self._listing = Listing(self._membership, peers)
+        listing = Listing(self._membership, peers)
         vault = Vault(config.secret_key_file)
         giver = Giver(self._jobs, self._membership, Assigner(peers), control, claims, self._scope)
-        self._listers = Listers(self._jobs, self._buckets, self._listing, self._walking, giver, vault, self._scope)
+        self._listers = Listers(self._jobs, self._buckets, listing, self._walking, giver, vault, self._scope)
         self._downloads = Downloads(
             *(self._jobs, self._buckets, self._membership, peers, self._scope),
             control,
             claims,
             SourceLists(self._hub, self._listers),
         )
-        self._remote = RemoteBuckets(self._buckets, self._asking)
-        self._redirects = ObjectRedirects(self._remote, self._membership)
-        # Before it could be given up: its lease must have ended, and the grace time, too.
-        still_after_seconds = (self._membership.ttl_seconds + config.failover_grace_seconds) * _STILL_PART
-        self._intra = IntraApi(
-            *(self._membership, self._buckets, self._downloads), control, claims, holds, still_after_seconds
-        )
+        self._actions = ActionStore(self._store)
+        tending = Tending(self._actions, self._buckets, self._membership, peers)
         reassigning = Reassigning(self._jobs, self._membership, peers, Assigner(peers), control, self._scope)
         self._housekeeping = Housekeeping(
             self._leadership,
@@ -137,19 +125,44 @@ class ProxyNode:
                 self._listers.look_after,
                 lambda _: control.settle_absent(),
                 Settling(self._jobs, self._membership, peers).look_after,
+                tending.look_after,
             ),
             is_empty=partial(_is_empty, peers),
         )
-        self._api = self._build_api(
-            Reports(self._jobs, self._membership, peers), RebalanceReports(self._membership, peers)
+        # Before it could be given up: its lease must have ended, and the grace time, too.
+        still_after_seconds = (self._membership.ttl_seconds + config.failover_grace_seconds) * _STILL_PART
+        intra = IntraApi(
+            *(self._membership, self._buckets, self._downloads), control, claims, holds, still_after_seconds
         )
-        self.application = web.guarded(self._dispatch, self._name)
+        parts = Parts(
+            config=config,
+            log=log if log is not None else RecentLines(),
+            scope=self._scope,
+            client=self._client,
+            streams=self._streams,
+            peers=peers,
+            sources=self._sources,
+            asking=self._asking,
+            membership=self._membership,
+            leadership=self._leadership,
+            buckets=self._buckets,
+            jobs=self._jobs,
+            listing=listing,
+            downloads=self._downloads,
+            actions=self._actions,
+            tending=tending,
+            intra=intra,
+        )
+        name = f"p[{config.id}]"
+        self.application = web.guarded(Surface(parts, name), name)
 
     async def start(self) -> None:
         """Open the store, take up its state, join the cluster; raises Unavailable when the store does not let it."""
         if isinstance(self._store, EmbeddedStore) and (path := self._config.meta_store_path) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.ended = asyncio.get_running_loop().create_future()
+        if self._config.s3_port:
+            self.listeners = (listen(self._config.host, self._config.s3_port),)
         await _patiently(self._store.start)
         await _patiently(self._membership.start)
         self._scope.start("membership keep-alive", self._stay_joined())
@@ -158,6 +171,7 @@ class ProxyNode:
         await _patiently(self._buckets.refresh)
         self._scope.start("buckets", follow(self._store, BUCKETS_PREFIX, self._buckets.on_event))
         self._scope.start("jobs", follow(self._store, JOBS_PREFIX, self._jobs.on_event))
+        self._scope.start("actions", follow(self._store, ACTIONS_PREFIX, self._actions.on_event))
 
     async def stop(self) -> None:
         """Stop the background work, leave the cluster, close."""
@@ -167,6 +181,9 @@ class ProxyNode:
         await self._membership.stop()
         await self._store.close()
         await self._client.close()
+        await self._streams.close()
+        for listener in self.listeners:
+            listener.close()
         self._asking.close()
         self._walking.close()
         self._hub.close()
@@ -182,55 +199,6 @@ class ProxyNode:
             await self._membership.keep_alive()
         except (Fenced, WrongIncarnation) as error:
             self.ended.set_result(error)
-
-    def _build_api(self, reports: Reports, rebalance: RebalanceReports) -> DocumentedApi:
-        identity = cluster_api.Identity(self._config.id, self._config.cluster_id, clock.monotonic())
-        api = DocumentedApi(
-            title="Haul",
-            description="Download jobs, buckets and objects; the REST dialect of NVIDIA AIStore's downloader.",
-            version="1",
-            redirect_slashes=False,
-        )
-        api.include_router(download_api.router(self._downloads, reports, self._config.max_body_bytes))
-        outside = RemoteListing(self._asking, self._membership, Peers(self._client))
-        ranges = ListRanges(self._membership, Peers(self._client), self._listing, self._downloads)
-        buckets = bucket_api.BucketRoutes(self._buckets, self._remote, self._listing, outside, ranges)
-        api.include_router(bucket_api.router(buckets))
-        routes = cluster_api.ClusterRoutes(
-            identity,
-            self._membership,
-            self._leadership,
-            self._buckets,
-            self._downloads,
-            rebalance,
-            Peers(self._client),
-            self._sources.providers,
-        )
-        api.include_router(cluster_api.router(routes))
-        api.include_router(member_api.router(member_api.MemberRoutes(self._membership)))
-        figures = metrics_api.ProxyMetrics(self._membership, self._leadership, self._jobs)
-        api.include_router(metrics_api.router(Exposition(PROXY, self._config.id, figures.measure)))
-
-        async def on_error(_: Request, error: Exception) -> Response:
-            known = error if isinstance(error, HaulError) else HaulError(f"internal error ({type(error).__name__})")
-            return ErrorResponse(known, self._name)
-
-        async def on_unmatched(request: Request, _: Exception) -> Response:
-            return ErrorResponse(unmatched(request.scope), self._name)
-
-        api.add_exception_handler(HaulError, on_error)
-        api.add_exception_handler(Exception, on_error)
-        api.add_exception_handler(HTTPException, on_unmatched)
-        return api
-
-    async def _dispatch(self, scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
-        raw_path: bytes = scope["raw_path"]
-        if raw_path.startswith(PREFIX) or (raw_path.startswith(EASY_PREFIX) and b"/" in raw_path[5:]):
-            await self._redirects(scope, receive, send)
-        elif scope["path"].startswith(INTRA_PREFIX):
-            await self._intra(scope, receive, send)
-        else:
-            await self._api({**scope, "path": _api_path(scope)}, receive, send)
 
 
 def _configured_store(config: ProxyConfig) -> MetaStore:
@@ -269,16 +237,3 @@ async def _is_empty(peers: Peers, node: Node) -> bool:
     """Whether a target has neither objects nor shares of jobs left."""
     holdings = await peers.call(node, "/intra/v1/holdings", None, _HOLDINGS_SECONDS)
     return bool(holdings["is_empty"]) and not holdings["shares"]
-
-
-def _api_path(scope: web.Scope) -> str:
-    """The path as the documented routes know it: easy URLs of buckets are written out."""
-    path = collapse(scope["path"])
-    if path == "/v1/objects" or path.startswith("/v1/objects/"):
-        items = path.strip("/").split("/")
-        raise InvalidRequest(f"URL '{'/'.join(items)}' is too short: expected 4 items, got {len(items)}")
-    if path == "/ais" or path.startswith("/ais/"):
-        if scope["method"] == "PUT":
-            raise InvalidRequest(f'missing destination object name in the "easy URL": PUT {path}')
-        return "/v1/buckets" + path.removeprefix("/ais")
-    return path

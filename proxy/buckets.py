@@ -15,8 +15,9 @@ import structlog
 
 from common import clock
 from common.buckets import BucketRecord, BucketTable
-from common.errors import PeerError, Unavailable
+from common.errors import BucketNotFound, PeerError, Unavailable
 from common.metastore.base import ABSENT, Compare, Delete, Event, MetaStore, Operation, Put, Resync, TransactionResult
+from common.moving import Moving
 from common.names import Bucket
 from proxy.membership import Membership
 from proxy.peers import Peers
@@ -91,8 +92,11 @@ class Buckets:
         record = self._table.records.get(bucket.uname)
         return record if record is not None else (await self.refresh()).get(bucket)
 
-    async def claim(self, bucket: Bucket) -> Claim:
-        """The bucket as it is in the store now; of one that is missing only the id is taken. Raises Unavailable."""
+    async def claim(self, bucket: Bucket, properties: Mapping[str, Any] | None = None) -> Claim:
+        """The bucket as it is in the store now; of one that is missing only the id is taken. Raises Unavailable.
+
+        One that is missing is to have these properties.
+        """
         for _ in range(_ATTEMPTS):
             item = await self._store.get(PREFIX + bucket.uname)
             if item is not None:
@@ -100,7 +104,7 @@ class Buckets:
             table, counter_revision = await self._read()
             if bucket.uname in table.records:
                 continue
-            record = table.with_bucket(bucket, clock.unix_ns(), {}).records[bucket.uname]
+            record = table.with_bucket(bucket, clock.unix_ns(), properties or {}).records[bucket.uname]
             claimed = replace(table, last_id=record.id)
             compare = Compare(_COUNTER, counter_revision)
             if (await self._store.transaction((compare,), (self._counter(claimed),))).succeeded:
@@ -146,14 +150,16 @@ class Buckets:
                 return record
         raise Unavailable("the bucket table is changing too fast; try again")
 
-    async def destroy(self, bucket: Bucket) -> None:
-        """Remove a bucket and what is in it; raises BucketNotFound, Unavailable.
+    async def destroy(self, bucket: Bucket, bucket_id: int | None = None) -> None:
+        """Remove a bucket and what is in it, with an id only that incarnation; raises BucketNotFound, Unavailable.
 
         The bucket is gone once the record is; a target that does not answer lets go of the objects when it returns.
         """
         for _ in range(_ATTEMPTS):
             table, counter_revision = await self._read()
             record = table.get(bucket)
+            if bucket_id not in (None, record.id):
+                raise BucketNotFound(bucket.cname)
             changed = table.without_bucket(bucket)
             operations = (self._counter(changed), Delete(PREFIX + bucket.uname))
             if await self._change(changed, counter_revision, operations):
@@ -162,10 +168,49 @@ class Buckets:
         raise Unavailable("the bucket table is changing too fast; try again")
 
     async def set_properties(self, bucket: Bucket, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
-        """Change a bucket's properties, given those that it has; raises BucketNotFound, Unavailable."""
+        """Change a bucket's properties, given those that it has.
+
+        Raises BucketNotFound, Unavailable, and BucketMoves while it is being renamed: its other name has them already.
+        """
         for _ in range(_ATTEMPTS):
             table, counter_revision = await self._read()
+            moving = table.get(bucket).moving
+            if moving is not None and moving.is_source:
+                moving.check(bucket, adds=False)
             changed = table.with_properties(bucket, change(table.get(bucket).properties))
+            put = Put(PREFIX + bucket.uname, _pack(changed.records[bucket.uname]))
+            if await self._change(changed, counter_revision, (self._counter(changed), put)):
+                return
+        raise Unavailable("the bucket table is changing too fast; try again")
+
+    async def mark(self, bucket: Bucket, bucket_id: int, moving: Moving) -> None:
+        """Have an incarnation of a bucket marked as moving, also for the targets; what is closed stays so.
+
+        Raises BucketNotFound, Unavailable.
+        """
+
+        def marked(now: Moving | None) -> Moving:
+            return now if now is not None and now.job == moving.job and now.is_closed else moving
+
+        await self._mark(bucket, bucket_id, marked)
+
+    async def unmark(self, bucket: Bucket, bucket_id: int, job: str) -> None:
+        """Take away the mark of a job that has ended; raises BucketNotFound, Unavailable."""
+        await self._mark(bucket, bucket_id, lambda now: None if now is not None and now.job == job else now)
+
+    async def _mark(self, bucket: Bucket, bucket_id: int, change: Callable[[Moving | None], Moving | None]) -> None:
+        known = self._table.records.get(bucket.uname)
+        if known is not None and known.id == bucket_id and change(known.moving) == known.moving:
+            return
+        for _ in range(_ATTEMPTS):
+            table, counter_revision = await self._read()
+            record = table.get(bucket)
+            if record.id != bucket_id:
+                raise BucketNotFound(bucket.cname)
+            moving = change(record.moving)
+            if moving == record.moving:
+                return
+            changed = table.with_moving(bucket, moving)
             put = Put(PREFIX + bucket.uname, _pack(changed.records[bucket.uname]))
             if await self._change(changed, counter_revision, (self._counter(changed), put)):
                 return
@@ -190,6 +235,8 @@ class Buckets:
             "last_id": table.last_id,
             "buckets": table.ids(),
             "backends": table.backends(),
+            "access": table.restricted(),
+            "moving": table.moving(),
         }
 
     async def _change(self, changed: BucketTable, counter_revision: int, operations: tuple[Operation, ...]) -> bool:
@@ -234,13 +281,15 @@ class Buckets:
 
 
 def _pack(record: BucketRecord) -> bytes:
-    packed: bytes = msgpack.packb([record.id, record.created_ns, dict(record.properties)])
+    moving = record.moving.to_wire() if record.moving is not None else None
+    packed: bytes = msgpack.packb([record.id, record.created_ns, dict(record.properties), moving])
     return packed
 
 
 def _unpack(uname: str, value: bytes) -> BucketRecord:
-    bucket_id, created_ns, properties, *_ = msgpack.unpackb(value)  # a newer proxy may have appended more
-    return BucketRecord(Bucket.from_uname(uname), bucket_id, created_ns, properties)
+    bucket_id, created_ns, properties, *later = msgpack.unpackb(value)  # a newer proxy may have appended more
+    moving = Moving.from_wire(later[0]) if later and later[0] is not None else None
+    return BucketRecord(Bucket.from_uname(uname), bucket_id, created_ns, properties, moving)
 
 
 def _log_failures(event: str, errors: Mapping[str, Exception]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -10,6 +11,7 @@ from common.metastore.etcd.address import is_etcd, member_urls
 from common.node import NodeSettings
 
 _SQLITE = "sqlite:"
+_DOMAIN = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\Z")
 
 
 class ProxyConfig(NodeSettings):
@@ -56,7 +58,31 @@ class ProxyConfig(NodeSettings):
         pattern=r"^(https?://[^?#]+)?$",
         description="A mirror of HuggingFace's Hub; otherwise the environment's `HF_ENDPOINT`, or https://huggingface.co.",
     )
+    s3_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of the S3 API alone, besides `/s3` at `port`; 0 for none: `docs/s3.md`.",
+    )
+    s3_domains: tuple[str, ...] = Field(
+        (),
+        description="Domains that a bucket's name may stand before in the host of a request to `s3_port`: with "
+        "`s3.example.org`, `http://BUCKET.s3.example.org/KEY`.",
+    )
+    s3_credentials_file: Path | None = Field(
+        None,
+        description='TOML file of the keys that requests to the S3 API must be signed with, `ACCESS_KEY = "secret"`; '
+        "the same for all proxies. Without it the S3 API is open to everybody, as the rest is.",
+    )
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest body of a download request.")
+
+    @field_validator("s3_domains")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in value:
+            if not _DOMAIN.match(domain):
+                raise ValueError(f'"{domain}" is no domain: letters, digits, dashes and dots, without a port')
+        return value
 
     @field_validator("meta_store")
     @classmethod

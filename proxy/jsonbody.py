@@ -1,14 +1,16 @@
 """JSON bodies as the dialect reads them: keys in any case, unknown fields ignored, repeated keys noticed; pure.
 
-Which fields there are is left to the callers.
+Which fields there are, and whether others are refused, is left to the callers.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from common.errors import InvalidRequest
+from common.names import printable
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -51,6 +53,13 @@ def decode_object(body: bytes, what: str) -> dict[str, Any]:
 def lower_keys(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields by lower-case key; null counts as absent."""
     return {key.lower(): value for key, value in fields.items() if value is not None}
+
+
+def check_known(fields: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise InvalidRequest naming a field that is not among the known ones: what it asks for would not be done."""
+    unknown = min((name for name in fields if name not in known), default=None)
+    if unknown is not None:
+        raise InvalidRequest(f"{what}: found unknown field: {printable(unknown, 64)}")
 
 
 def string(fields: dict[str, Any], key: str, what: str) -> str:

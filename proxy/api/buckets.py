@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from common.access import Permission, check_access
 from common.backends.sources import is_outside
 from common.buckets import BucketRecord
 from common.errors import InvalidRequest, RequestError, Unsupported
 from common.names import Bucket, normalize_provider
 from common.web import is_true
-from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response
+from proxy.actions import requests
+from proxy.actions.copies import Copies
+from proxy.api.answers import JSON, body_of, bucket_of, json_response, query_parameters, raw_response, unmatched
 from proxy.api.pages import ListMessage, json_page, msgpack_page, parse_list_message
+from proxy.api.summaries import SummaryRoutes
 from proxy.buckets import Buckets
 from proxy.jsonbody import decode_object, string
 from proxy.listing import Listing, Page, PageQuery
@@ -28,6 +33,14 @@ from proxy.remote.listranges import DELETE, EVICT, PREFETCH, ListRanges
 
 _MSGPACK = "application/msgpack"
 _ACTION = "action message"
+SUMMARY = "summary-bck"
+_NOT_OFFERED = frozenset(
+    {
+        *("etl-bck", "etl-listrange", "archive", "make-n-copies", "ec-encode", "rechunk", "index-shard"),
+        *("create-inventory", "destroy-inventory", "promote", "blob-download"),
+    }
+)
+"""Actions of AIStore's that there are no jobs for."""
 
 
 _PRESENT_ONLY = frozenset({"2", "3", "4"})
@@ -74,8 +87,15 @@ class BucketRoutes:
         listing: Listing,
         outside: RemoteListing,
         ranges: ListRanges,
+        copies: Copies,
+        summaries: SummaryRoutes,
+        check_staying: Callable[[Bucket], None],
     ) -> None:
+        """`check_staying` raises while nothing in a bucket may be deleted or changed."""
+        self._check_staying = check_staying
+        self._summaries = summaries
         self._ranges = ranges
+        self._copies = copies
         self._buckets = buckets
         self._remote = remote
         self._listing = listing
@@ -83,54 +103,76 @@ class BucketRoutes:
 
     async def list_buckets(self, request: Request) -> Response:
         """All buckets, those of one provider, or the one that the body names."""
-        action = parse_action(await body_of(request))
+        action, query = parse_action(await body_of(request)), query_parameters(request)
+        if action.name == SUMMARY:
+            return await self._summaries.get(await self._listed(query), action.value)
         if not action.is_empty and action.name != "list":
             raise _invalid(action)
-        return await self._bucket_list(query_parameters(request), action.target)
+        return await self._bucket_list(query, action.target)
 
     async def list_objects(self, request: Request, bucket: str) -> Response:
         """A page of a bucket's objects; without a body the first one."""
         query = query_parameters(request)
         found, action = bucket_of(bucket, query), parse_action(await body_of(request))
-        if action.name == "summary-bck":
-            raise Unsupported("bucket summaries are not available yet")
+        if action.name == SUMMARY:
+            return await self._summarised(found, query, action.value)
         if not action.is_empty and action.name != "list":
             raise _invalid(action)
         if action.value is None and not action.is_empty:
             if action.target == found.name:
                 return await self._bucket_list(query, action.target)
+            if not action.target:  # AIStore's documentation lists objects so
+                return await self._object_page(found, {}, request.headers.get("accept", ""))
             raise InvalidRequest(
                 f'bad list-buckets request: "{found.name}" vs "{action.target}" ({found.cname}, actm[{action.name}])'
             )
         return await self._object_page(found, action.value or {}, request.headers.get("accept", ""))
 
     async def create(self, request: Request, bucket: str) -> Response:
-        """Make a bucket, 409 when it exists; or have objects of one that is outside fetched."""
+        """Make a bucket, 409 when it exists; or start a job: copy, rename, fetch what is outside."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
         if action.name != "create-bck":
-            record = await self._remote.find(found)
-            if action.name == PREFETCH:
-                return _id_response(await self._ranges.prefetch(record, action.value))
-            raise _invalid(action)
+            return _id_response(await self._start_job(action, await self._remote.find(found), query.get("bck_to", "")))
         await self._remote.create(found, action.value)
         return Response()
+
+    async def _start_job(self, action: Action, record: BucketRecord, to: str) -> str:
+        match action.name:
+            case requests.COPY_BUCKET:
+                return await self._copies.copy_bucket(record, to, action.value)
+            case requests.MOVE_BUCKET:
+                _check_no_value(action)
+                return await self._copies.move_bucket(record, to)
+            case requests.COPY_OBJECTS:
+                return await self._copies.copy_objects(record, action.value)
+            case _ if action.name == PREFETCH:
+                check_access(record, Permission.GET)  # as whoever reads them one by one
+                return await self._ranges.prefetch(record, action.value)
+            case _ if action.name in _NOT_OFFERED:
+                raise Unsupported(_not_offered(action))
+        raise _invalid(action)
 
     async def destroy(self, request: Request, bucket: str) -> Response:
         """Remove a bucket and all that is in it, some of its objects, or what is here of what is outside."""
         query, body = query_parameters(request), await body_of(request)
         action = _required_action(body)
         found = bucket_of(bucket, query)
+        is_destroying = action.name == "destroy-bck"
+        if is_destroying:
+            _check_whole(action, query)
         if action.name == "evict-remote-bck":
             await self._evict(found, keeps=is_true(query.get("keep_bck_md", "")))
             return Response()
         record = await self._find(found, query)
+        check_access(record, Permission.DESTROY_BUCKET if is_destroying else Permission.DELETE_OBJECT)
         if action.name == EVICT:
             return _id_response(await self._ranges.evict(record, action.value))
         if action.name == DELETE:
+            self._check_staying(record.bucket)
             return _id_response(await self._ranges.delete(record, action.value))
-        if action.name != "destroy-bck":
+        if not is_destroying:
             raise _invalid(action)
         if is_outside(record.bucket):
             raise NotOurs(
@@ -143,6 +185,7 @@ class BucketRoutes:
     async def _evict(self, bucket: Bucket, *, keeps: bool) -> None:
         """Remove what is here of a bucket's objects; of one that is outside the record, too, unless it `keeps` that."""
         record = await self._buckets.get(bucket)
+        check_access(record, Permission.DESTROY_BUCKET)
         if record.backend is None:
             raise InvalidRequest(f"cannot evict {bucket.cname}: it is no remote bucket, and its objects are only here")
         if keeps or not is_outside(bucket):
@@ -153,10 +196,35 @@ class BucketRoutes:
     async def head(self, request: Request, bucket: str) -> Response:
         """The bucket's properties in the header `Ais-Bucket-Props`."""
         query = query_parameters(request)
-        if "bsumm_remote" in query:
-            raise Unsupported("bucket summaries are not available yet")
         record = await self._find(bucket_of(bucket, query), query)
+        check_access(record, Permission.HEAD_BUCKET)
+        if "bsumm_remote" in query:
+            return await self._summaries.head(record, query, "")
         return Response(headers={"Ais-Bucket-Props": json.dumps(record.to_bprops(), separators=(",", ":"))})
+
+    async def head_below(self, request: Request, bucket: str, prefix: str) -> Response:
+        """The summary of what of a bucket begins with a prefix; nothing else has a path like this."""
+        query = query_parameters(request)
+        if "bsumm_remote" not in query:
+            raise unmatched(request.scope)
+        record = await self._find(bucket_of(bucket, query), query)
+        check_access(record, Permission.HEAD_BUCKET)
+        return await self._summaries.head(record, query, _prefix(request, prefix))
+
+    async def summary_below(self, request: Request, bucket: str, prefix: str) -> Response:
+        """The same for GET, where the message may have a prefix of its own."""
+        action = parse_action(await body_of(request))
+        if action.name != SUMMARY:
+            raise unmatched(request.scope)
+        query, value = query_parameters(request), action.value if action.value is not None else {}
+        if isinstance(value, dict) and not value.get("prefix"):
+            value = value | {"prefix": _prefix(request, prefix)}
+        return await self._summarised(bucket_of(bucket, query), query, value)
+
+    async def _summarised(self, bucket: Bucket, query: dict[str, str], value: Any) -> Response:
+        record = await self._find(bucket, query)
+        check_access(record, Permission.LIST_OBJECTS)
+        return await self._summaries.get([record], value)
 
     async def update(self, request: Request, bucket: str) -> Response:
         """Change properties, or reset them."""
@@ -168,7 +236,7 @@ class BucketRoutes:
             await self._remote.reset_properties(found)
         else:
             await self._remote.find(found)
-            raise _invalid(action)
+            raise Unsupported(_not_offered(action)) if action.name in _NOT_OFFERED else _invalid(action)
         return Response()
 
     async def _find(self, bucket: Bucket, query: dict[str, str]) -> BucketRecord:
@@ -179,20 +247,23 @@ class BucketRoutes:
 
     async def _bucket_list(self, query: dict[str, str], name: str) -> Response:
         """What is recorded; services are not asked which buckets they have besides."""
+        found = await self._listed(query)
+        return json_response([one.bucket.to_wire() for one in found if name in ("", one.bucket.name)])
+
+    async def _listed(self, query: dict[str, str]) -> list[BucketRecord]:
         table = await self._buckets.refresh()
         provider = normalize_provider(query["provider"]) if query.get("provider") else ""
-        found = (record.bucket for record in table.sorted_records()) if query.get("presence") != _OUTSIDE_ONLY else ()
-        return json_response(
-            [
-                bucket.to_wire()
-                for bucket in found
-                if (not provider or bucket.provider == provider) and (not name or bucket.name == name)
-            ]
-        )
+        if query.get("presence") == _OUTSIDE_ONLY:
+            return []
+        return [record for record in table.sorted_records() if provider in ("", record.bucket.provider)]
 
     async def _object_page(self, bucket: Bucket, value: Any, accept: str) -> Response:
         message = parse_list_message(value)
-        record = await self._remote.find(bucket, adds=message.adds)
+        if message.only_recorded:
+            record = await self._buckets.get(bucket)
+        else:
+            record = await self._remote.find(bucket, adds=message.adds)
+        check_access(record, Permission.LIST_OBJECTS)
         uuid = message.uuid or "l" + secrets.token_urlsafe(7)
         page = await self._page(record, message, uuid)
         if accept == _MSGPACK:
@@ -205,9 +276,15 @@ class BucketRoutes:
             if message.only_absent:
                 raise InvalidRequest("flag 'not-cached' requires a remote bucket, and excludes 'cached'")
             query = PageQuery(
-                message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive
+                *(message.prefix, message.after, message.limit, uuid, message.needs_metadata, message.is_recursive),
+                with_archives=message.with_archives,
             )
             return await self._listing.page(record, query)
+        if message.with_archives:
+            raise InvalidRequest(
+                f"{record.bucket.cname}: flag 'arch-dir' shows what is in archives in the cluster, "
+                "so for a bucket with a backend it requires the flag 'cached'"
+            )
         if message.start_after:
             raise InvalidRequest(f"{record.bucket.cname}: 'start_after' is for buckets without a backend")
         remote = RemoteQuery(
@@ -233,9 +310,17 @@ def router(routes: BucketRoutes) -> APIRouter:
     api.add_api_route(one, routes.create, methods=["POST"], openapi_extra=_example("create-bck"))
     api.add_api_route(one, routes.destroy, methods=["DELETE"], openapi_extra=destroying)
     api.add_api_route(one, routes.head, methods=["HEAD"])
+    below = one + "/{prefix:path}"
+    api.add_api_route(below, routes.head_below, methods=["HEAD"], include_in_schema=False)
+    api.add_api_route(below, routes.summary_below, methods=["GET"], include_in_schema=False)
     api.add_api_route(one, routes.update, methods=["PATCH"], openapi_extra=_example("set-bprops", {}))
     api.add_api_route(one, routes.update, methods=["PUT"], include_in_schema=False)
     return api
+
+
+def _prefix(request: Request, prefix: str) -> str:
+    """The prefix as it stands in the path, whose last slash routes do not see."""
+    return f"{prefix}/" if request.scope["raw_path"].endswith(b"/") else prefix
 
 
 def _required_action(body: bytes) -> Action:
@@ -245,9 +330,26 @@ def _required_action(body: bytes) -> Action:
     return action
 
 
+def _check_whole(action: Action, query: dict[str, str]) -> None:
+    """Refuse what would narrow down an action that is done to a whole bucket."""
+    _check_no_value(action)
+    if query.get("prefix"):
+        raise InvalidRequest(f"{action.name}: all of a bucket is destroyed, so there must be no 'prefix' ('{DELETE}')")
+
+
+def _check_no_value(action: Action) -> None:
+    """Refuse a value that says something; one whose fields are all empty, as a copy's defaults are, says nothing."""
+    if any(action.value.values()) if isinstance(action.value, dict) else action.value:
+        raise InvalidRequest(f"{action.name}: 'value' must be empty, for nothing can be said in it")
+
+
 def _id_response(action_id: str) -> Response:
     """The id of a job, as the dialect answers it: bare text."""
     return Response(action_id, headers={"content-type": "text/plain; charset=utf-8"})
+
+
+def _not_offered(action: Action) -> str:
+    return f"'{action.name}' is not offered by this cluster"
 
 
 def _invalid(action: Action) -> InvalidRequest:

@@ -14,6 +14,7 @@ from proxy.api.answers import raw_response
 from proxy.api.docspage import page
 
 _PATH = "/v1/objects/{bucket}/{name}"
+_BATCHES = "/v1/ml/moss/{bucket}"
 _TEXT = {"type": "string"}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _REDIRECT = "To the target that owns the object, in the header `Location`; follow it (`curl -L`)."
@@ -38,6 +39,7 @@ class DocumentedApi(FastAPI):
         if self.openapi_schema is None:
             schema = super().openapi()
             schema["paths"][_PATH] = object_operations()
+            schema["paths"][_BATCHES] = batch_operations()
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     _describe_answers(operation["responses"])
@@ -49,7 +51,7 @@ class DocumentedApi(FastAPI):
 
 
 def object_operations() -> dict[str, Any]:
-    """The four methods of `/v1/objects`, as the proxy and the target answer them together."""
+    """The methods of `/v1/objects`, as the proxy and the target answer them together."""
     ranges = _header("Range", "`bytes=first-last`, `bytes=first-` or `bytes=-count`; one range.")
     conditions = [_header(name, f"As in HTTP: {text}.") for name, text in _CONDITIONS.items()]
     announced = [_header(name, text) for name, text in _ANNOUNCED.items()]
@@ -65,7 +67,7 @@ def object_operations() -> dict[str, Any]:
                 "304": _answer("The client's copy is still right.", None, _CHECKSUMS, "ETag"),
                 "416": _answer("The range is outside of the object, or there are several.", None, ("Content-Range",)),
             },
-            [ranges, *conditions],
+            [ranges, *conditions, *(_query(name, text) for name, text in _ARCHIVES.items())],
         ),
         "head": _operation(
             *("Show an object", "Its size is the `Content-Length`; an error is in the header `Hdr-Error`."),
@@ -80,17 +82,64 @@ def object_operations() -> dict[str, Any]:
             {
                 "200": _answer("Stored durably.", None, _CHECKSUMS),
                 "307": _answer(_REDIRECT, None, ("Location",)),
+                "412": _answer("What is stored is not what `If-Match` or `If-None-Match` wants."),
                 "507": _answer("No space left on the target's disk."),
             },
-            announced,
+            [*announced, *(_query(name, text) for name, text in _PUT_QUERIES.items())],
         )
         | {"requestBody": {"required": True, "content": content}},
+        "post": _operation(
+            *("Do something with an object", "The body names the action: " + ", ".join(_ACTIONS) + "."),
+            {"200": _answer("Done."), "307": _answer(_REDIRECT, None, ("Location",))},
+            [_query("uploadId", "The upload in parts that is to be completed.")],
+        )
+        | _messages({action: {"action": action} | more for action, more in _ACTIONS.items()}),
+        "patch": _operation(
+            *("Change custom metadata", "Adds the keys of `value`."),
+            {"200": _answer("Changed durably."), "307": _answer(_REDIRECT, None, ("Location",))},
+            [_query("set-new-custom", "`true`: the keys of `value` are all that is left.")],
+        )
+        | _messages({"custom metadata": {"action": "", "value": {"key": "value"}}}),
         "delete": _operation(
-            *("Delete an object", ""),
+            *("Delete an object", "Or forget an upload in parts."),
             {"200": _answer("Deleted."), "307": _answer(_REDIRECT, None, ("Location",))},
-            [],
+            [_query("uploadId", 'The upload to forget; the body is `{"action": "mpt-abort"}` then.')],
         ),
     }
+
+
+_ACTIONS: dict[str, dict[str, Any]] = {
+    "mpt-upload": {},
+    "mpt-complete": {"value": [{"part-number": 1, "etag": ""}]},
+    "rename-obj": {"name": "new/name"},
+    "check-lock": {},
+}
+_PUT_QUERIES = {
+    "uploadId": "The upload in parts that the body is a part of.",
+    "partNumber": "Which one, 1 to 10000; the answer has its MD5 as `ETag`.",
+    "append_type": "`append`: the body is appended; `flush`: and then all is stored.",
+    "append_handle": "What the last append has answered as `Ais-Append-Handle`.",
+    "object_to": "Copy the object, without a body, to `PROVIDER/@UUID#NAMESPACE/BUCKET/NAME`.",
+}
+
+
+def _messages(examples: dict[str, object]) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"requestBody": {"required": True, "content": {"application/json": {"examples": shown}}}}
+
+
+def batch_operations() -> dict[str, Any]:
+    """Many objects in one answer, as the proxy and the target answer together."""
+    example = {"in": [{"objname": "a.jpg"}, {"objname": "s.tar", "archpath": "b.jpg"}], "mime": ".tar", "strm": True}
+    answers = {
+        "200": _answer("The archive; without `strm` as `multipart/mixed` behind a description of its entries."),
+        "307": _answer("To a target, in the header `Location`; send the body again there.", None, ("Location",)),
+    }
+    described = _operation("Read many objects", "Objects, members of archives or parts as one archive.", answers, [])
+    described["parameters"] = [one for one in described["parameters"] if one["name"] != "name"]
+    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    body = {"requestBody": {"required": True, "content": content}}
+    return dict.fromkeys(("get", "post"), described | body)
 
 
 _CONDITIONS = {
@@ -98,9 +147,19 @@ _CONDITIONS = {
     "If-None-Match": "304 when the object has one of these `ETag`s",
     "If-Modified-Since": "304 when the object has not changed since",
 }
+_ARCHIVES = {
+    "archpath": "This member of the object, which is a tar, a compressed tar or a zip.",
+    "archregx": "All its members whose names match, as a tar.",
+    "archmode": "How they match: `regexp`, `prefix`, `suffix`, `substr` or `wdskey`.",
+    "archmime": "What the archive is (`.tar`, `.tgz`, `.zip`), if its name does not tell.",
+}
 _ANNOUNCED = {
-    "Ais-Checksum-Type": "What `Ais-Checksum-Value` is: `xxhash2`, `md5`, `sha256` or `sha512`.",
+    "Ais-Checksum-Type": "What `Ais-Checksum-Value` is: `xxhash2`, `md5`, `crc32c`, `sha256` or `sha512`.",
     "Ais-Checksum-Value": "Checksum of the body in hexadecimal; 400 if the body has another one.",
+    "Content-MD5": "MD5 of the body in base64; 400 if the body has another one.",
+    "Haul-Digest": "`algorithm=hex` (md5, sha1, sha256, crc32c, xxh64), verified too; may be repeated.",
+    "If-Match": "Replace only what has one of these `ETag`s, or (`*`) anything; else 412.",
+    "If-None-Match": "`*`: store only where there is nothing; else 412.",
     "Ais-Custom-Md": "`key=value`, kept with the object; may be repeated, at most 2048 bytes together.",
 }
 

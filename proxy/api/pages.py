@@ -20,6 +20,7 @@ from proxy.listing import Entry, Page
 
 MAX_PAGE = 10_000
 _CACHED, _ARCHIVES, _NAME_ONLY, _NAME_SIZE = 1, 8, 16, 32
+_PRESENT_BUCKET, _DIFFERENCES, _INVENTORY = 64, 4096, 32768
 _NOT_ADDED, _NOT_CACHED, _ONLY_OUTSIDE = 256, 512, 1024
 _MAX_FLAG_DIGITS = 20
 _NOT_RECURSIVE, _NO_DIRECTORIES = 2048, 8192
@@ -38,7 +39,7 @@ class ListMessage:
     """AIStore's LsoMsg as far as it means something here; `properties` are the wanted ones.
 
     Of a bucket with a backend: `only_here` lists what is in the cluster, `only_absent` what is not; without
-    `looks_here` nobody asks what is; `adds` the bucket to those that are known.
+    `looks_here` nobody asks what is; `adds` the bucket to those that are known, `only_recorded` wants it among them.
     """
 
     uuid: str
@@ -54,6 +55,8 @@ class ListMessage:
     only_absent: bool
     looks_here: bool
     adds: bool
+    only_recorded: bool
+    with_archives: bool
 
     @property
     def after(self) -> str:
@@ -75,8 +78,10 @@ def parse_list_message(value: object) -> ListMessage:
         raise InvalidRequest(f"{_WHAT}: found unknown field: {printable(unknown[0])}")
     fields = lower_keys(value)
     flags = _flags(fields)
-    if flags & _ARCHIVES:
-        raise Unsupported("listing the members of archives is not supported")
+    if flags & _DIFFERENCES:
+        raise Unsupported("flag 'diff' is not supported: ask for the listings with 'cached' and without, and compare")
+    if flags & _INVENTORY:
+        raise Unsupported("flag 'native bucket inventory' is not supported: there are no inventories")
     limit = integer(fields, "pagesize", _WHAT)
     if limit < 0:
         raise InvalidRequest(f"{_WHAT}: 'pagesize' must not be negative")
@@ -94,6 +99,8 @@ def parse_list_message(value: object) -> ListMessage:
         only_absent=bool(flags & _NOT_CACHED),
         looks_here=not flags & _ONLY_OUTSIDE or bool(flags & _NOT_CACHED),
         adds=not flags & _NOT_ADDED,
+        only_recorded=bool(flags & _PRESENT_BUCKET),
+        with_archives=bool(flags & _ARCHIVES),
     )
 
 
@@ -120,7 +127,7 @@ def json_page(page: Page, message: ListMessage, uuid: str) -> bytes:
     """The page as JSON: directories first, then objects."""
     quote = encode_basestring
     parts = [f'{{"name":{quote(name)},"flags":{_DIRECTORY_FLAGS}}}' for name in _directories(page, message)]
-    if message.needs_metadata or "copies" in message.properties or page.absent:
+    if _is_special(page, message):
         parts += [_json_entry(entry, message, _flags_of(entry, page)) for entry in page.entries]
     elif message.properties:
         for entry in page.entries:
@@ -135,7 +142,7 @@ def json_page(page: Page, message: ListMessage, uuid: str) -> bytes:
 def msgpack_page(page: Page, message: ListMessage, uuid: str) -> bytes:
     """The page as msgpack, with the short keys that AIStore's clients expect."""
     entries: list[dict[str, Any]] = [{"n": name, "f": _DIRECTORY_FLAGS} for name in _directories(page, message)]
-    if message.needs_metadata or "copies" in message.properties or page.absent:
+    if _is_special(page, message):
         entries += [_msgpack_entry(entry, message, _flags_of(entry, page)) for entry in page.entries]
     elif message.properties:
         entries += [
@@ -152,8 +159,13 @@ def _directories(page: Page, message: ListMessage) -> Iterable[str]:
     return page.directories if message.with_directories else ()
 
 
+def _is_special(page: Page, message: ListMessage) -> bool:
+    """Whether entries differ in more than name and size."""
+    return message.needs_metadata or "copies" in message.properties or bool(page.absent or page.flags)
+
+
 def _flags_of(entry: Entry, page: Page) -> int:
-    return 0 if entry[0] in page.absent else _OBJECT_FLAGS
+    return 0 if entry[0] in page.absent else _OBJECT_FLAGS | page.flags.get(entry[0], 0)
 
 
 def _values(entry: Entry, message: ListMessage, flags: int) -> list[tuple[str, str, Any]]:

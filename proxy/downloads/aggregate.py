@@ -14,6 +14,8 @@ from common.shares import DEFAULT_PRIORITY, ShareStatus, TaskProgress
 from common.units import EPOCH, format_time
 from proxy.downloads.records import Figures, JobRecord
 
+_JOB, _XACTION = "dnl-", "x"
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -74,7 +76,7 @@ def job_json(
     """
     fields: dict[str, Any] = {
         "id": record.id,
-        "xaction_id": "x" + record.id.removeprefix("dnl-"),
+        "xaction_id": xaction_id_of(record.id),
         "description": record.description,
         "started_time": format_time(figures.started_ns or record.created_ns),
         "finished_time": format_time(figures.finished_ns),
@@ -173,3 +175,14 @@ class _TimeTexts:
         if begin is None:
             begin = self._seconds[seconds] = format_time(seconds * 1_000_000_000)[:-1]
         return f"{begin}.{fraction:09d}".rstrip("0") + "Z" if fraction else f"{begin}Z"
+
+
+def xaction_id_of(job_id: str) -> str:
+    """AIStore has a name for what carries out a job besides the job's own."""
+    return _XACTION + job_id.removeprefix(_JOB)
+
+
+def job_id_of(job_or_xaction_id: str) -> str:
+    """The job that is meant by either of its names."""
+    given = job_or_xaction_id
+    return _JOB + given.removeprefix(_XACTION) if given.startswith(_XACTION) else given

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from common.errors import InvalidRequest, ObjectNotFound
 from common.expectation import GIT_SHA1
 from common.names import join_subdir, printable
+from proxy.downloads.fields import check_fields
 from proxy.downloads.tasks import Entry, Listed
 from proxy.jsonbody import decode, lower_keys, string, type_name
 from proxy.sources.repository import DATASET, MODEL, Listing, Repository
@@ -68,6 +69,7 @@ def parse_repository(body: bytes) -> RepositoryJob | None:
     fields = lower_keys(fields) if isinstance(fields, dict) else {}
     if fields.get("type") != "hf":
         return None
+    check_fields(fields)  # before the Hub is asked for a job that will be refused
     model, dataset = string(fields, MODEL, _WHAT), string(fields, DATASET, _WHAT)
     if bool(model) == bool(dataset):
         raise InvalidRequest("a job of type 'hf' needs either a 'model' or a 'dataset'")

@@ -13,10 +13,12 @@ from typing import Any
 from common.backends.settings import CREDENTIALS
 from common.backends.sources import is_outside, source_link
 from common.errors import InvalidRequest, JobNotFound, RequestError, Unsupported
+from common.expectation import parse_expectation
 from common.links import check_header, complete_link
 from common.names import Bucket, normalize_object_name, normalize_provider, printable
 from common.shares import DEFAULT_PRIORITY, PRIORITIES
 from common.units import parse_duration
+from proxy.downloads.fields import check_fields
 from proxy.downloads.manifests import format_of
 from proxy.downloads.sourcejobs import SourceJob, parse_source_job
 from proxy.downloads.tasks import Listed, RangeTasks, TaskList, collect, multi_tasks, range_tasks, single_task
@@ -29,6 +31,7 @@ MAX_HEADER_BYTES = 16_384
 MAX_DESCRIPTION_BYTES = 4_096
 MAX_REGEX_BYTES = 256
 _SHORT_COMMIT = 7
+_LIMITS = ("connections", "bytes_per_hour")
 DEFAULT_TASKS_LIMIT = 1_000
 MAX_TASKS_LIMIT = 100_000
 
@@ -96,6 +99,7 @@ def parse_manifest(body: bytes) -> Manifest | None:
         return None
     if fields.get("type") != "multi" or "objects" in fields:
         raise InvalidRequest("'manifest' is for jobs of type 'multi', in place of 'objects'")
+    check_fields(fields)  # before anything is fetched for a job that will be refused
     location = string(fields, "manifest", _REQUEST)
     kind = format_of(location, string(fields, "format", _REQUEST))
     base_url = string(fields, "base", _REQUEST)
@@ -118,6 +122,7 @@ def parse_request(body: bytes, listed: Listed | None = None, backend_of: Backend
         raise InvalidRequest(f"failed to unmarshal {_REQUEST}, err: 'type' field is empty")
     bucket = parse_bucket(fields.get("bucket", {}))
     _check_progress_interval(fields)
+    check_fields(fields)
     backend = bucket if is_outside(bucket) else backend_of(bucket)
     try:
         if listed is None:
@@ -251,8 +256,12 @@ def _limits(fields: dict[str, Any]) -> tuple[int, int]:
     if not isinstance(limits, dict):
         raise InvalidRequest(f"'limits' must be an object, found: {type_name(limits)}")
     limits = lower_keys(limits)
-    values = tuple(integer(limits, key, "invalid 'limits'") for key in ("connections", "bytes_per_hour"))
-    for key, value in zip(("connections", "bytes_per_hour"), values, strict=True):
+    if unknown := limits.keys() - set(_LIMITS):
+        raise InvalidRequest(
+            f"'limits' has an unknown field '{printable(min(unknown), 40)}' (known are {', '.join(_LIMITS)})"
+        )
+    values = tuple(integer(limits, key, "invalid 'limits'") for key in _LIMITS)
+    for key, value in zip(_LIMITS, values, strict=True):
         if value < 0:
             raise InvalidRequest(f"'limit.{key}' must be non-negative (got: {value})")
     return values[0], values[1]
@@ -296,7 +305,9 @@ def _prefetched(fields: dict[str, Any], bucket: Bucket, backend: Bucket | None) 
         raise InvalidRequest(f"bucket download requires a remote bucket ({bucket.cname} is none)")
     name = normalize_object_name(string(fields, "object_name", _MESSAGE))
     link = source_link(backend, name)
-    return TaskList([name], [link]), f"{link} -> {bucket.cname}/{printable(name)}"
+    expected = parse_expectation(fields, _MESSAGE)
+    tasks = TaskList([name], [link], {name: expected} if expected else {})
+    return tasks, f"{link} -> {bucket.cname}/{printable(name)}"
 
 
 def _multi(fields: dict[str, Any], bucket: Bucket, _: Bucket | None) -> tuple[TaskList, str]:

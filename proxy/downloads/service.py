@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import secrets
 import string
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,11 +20,12 @@ from typing import Any, NamedTuple
 import structlog
 
 from common import clock
+from common.access import Permission, check_access
 from common.clustermap import NoTargets
 from common.errors import HaulError, InvalidRequest, JobNotFound, Unavailable
 from common.lifecycle import TaskScope
 from common.names import Bucket
-from common.shares import share_id, split_share_id
+from common.shares import ShareStatus, share_id, split_share_id
 from proxy.buckets import Buckets, Claim, ClaimLost
 from proxy.downloads.aggregate import Answers, job_json, merge, tasks_json
 from proxy.downloads.assigning import Assigner, copies_of
@@ -65,6 +67,14 @@ class SourceLists(NamedTuple):
     listers: Listers
 
 
+class Overview(NamedTuple):
+    """A job, its figures, and those of its shares by (share id, target id)."""
+
+    record: JobRecord
+    figures: Figures
+    shares: Mapping[tuple[str, str], ShareStatus]
+
+
 class Downloads:
     """All download jobs of the cluster, as seen from one proxy."""
 
@@ -104,7 +114,7 @@ class Downloads:
         is_large = listed is not None or len(body) > _THREAD_BODY_BYTES
         parse = partial(parse_request, body, listed, self._backend_of)
         request = await asyncio.to_thread(parse) if is_large else parse()
-        if not self._membership.online_targets():
+        if not self._membership.map.candidates:
             raise NoTargets
         if request.dry_run:
             return await self._survey(request)
@@ -147,6 +157,7 @@ class Downloads:
         if request.credentials:
             request = self._listers.sealed(request)
         bucket = await self._buckets.claim(request.bucket)
+        check_access(bucket.record, Permission.PUT)
         job_id = new_job_id()
         planned = await self._plan(job_id, request, bucket.record.id, in_thread=in_thread, piece=piece)
         listing = None
@@ -228,6 +239,19 @@ class Downloads:
             if not (query.only_active and figures.finished_ns):
                 shown.append(job_json(record, figures, known.stale_targets, with_bytes=query.with_bytes))
         return shown
+
+    async def record(self, job_id: str) -> JobRecord:
+        """A job's record; raises JobNotFound."""
+        return await self._jobs.look(job_id)
+
+    async def records(self) -> list[JobRecord]:
+        """All jobs' records, the oldest first."""
+        return await self._jobs.look_at_all()
+
+    async def overviews(self, records: Sequence[JobRecord]) -> list[Overview]:
+        """Jobs with their figures as of now, and what each target says of its shares, in the given order."""
+        answers = await self._gathering.ask(records) if records else {}
+        return [Overview(one, self._merge(one, answers[one.id]), answers[one.id].shares) for one in records]
 
     async def figures(self, job_id: str) -> tuple[JobRecord, Figures]:
         """A job and its figures as of now; raises JobNotFound."""

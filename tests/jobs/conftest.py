@@ -7,13 +7,6 @@ import pytest
 
 from tests.backends.s3server import MotoS3
 from tests.cluster import Api, Cluster
-from tests.origin import Origin
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
 
 
 @pytest.fixture(scope="module")

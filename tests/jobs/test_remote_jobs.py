@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -86,6 +87,14 @@ def test_a_part_of_it(filled: Filled) -> None:
     assert figures(filled.run(prefix="n1", suffix="1")) == (1, 0, 0, 0)
     assert figures(filled.run(prefix="dir/")) == (2, 0, 0, 0)
     assert filled.here() == {name: OBJECTS[name] for name in ("n11", "dir/a b", "dir/what?#%41")}
+
+
+def test_one_object_of_it_is_kept_with_its_digest_only(filled: Filled) -> None:
+    single = {"type": "single", "from_remote": True, "object_name": "n11"}
+    wrong = filled.run(**single, sha256="0" * 64)
+    assert figures(wrong) == (0, 0, 0, 1)
+    assert "sha256" in wrong["download_errors"][0]["error"]
+    assert figures(filled.run(**single, sha256=hashlib.sha256(OBJECTS["n11"]).hexdigest())) == (1, 0, 0, 0)
 
 
 def test_what_has_changed_and_what_is_gone_there(filled: Filled) -> None:

@@ -61,6 +61,8 @@ class StandIn:
         self.cluster_map: dict[str, Any] = {}
         self.buckets: dict[str, Any] = {}
         self.calls: list[str] = []
+        self.described: dict[str, object] = {}
+        """What `GET /v1/daemon?what=…` answers, by `what`."""
         self.refusals: dict[str, str] = {}
         self.client = client
         self.gate = asyncio.Event()
@@ -110,6 +112,9 @@ class StandIn:
             await web.answer(send, 200, path.encode())
             return
         await self.gate.wait()
+        if path == "/v1/daemon":
+            await web.answer_json(send, self.described.get(web.query_of(scope)["what"], {}))
+            return
         for prefix, text in self.refusals.items():
             if path.startswith(prefix):
                 raise InvalidRequest(text)

@@ -113,7 +113,11 @@ def test_buckets_are_made_listed_and_destroyed_through_any_proxy(tmp_path: Path)
             assert [bucket["name"] for bucket in filtered.json()] == ["demo"]
             head = await running.request("HEAD", "/v1/buckets/demo", proxy=1)
             assert list(json.loads(head.headers["ais-bucket-props"])) == BPROPS_KEYS
-            destroy = {"action": "destroy-bck"}
+            destroy = {"action": "destroy-bck", "name": "", "value": None}
+            for path, more in (("demo?prefix=x/", {}), ("demo", {"value": {"prefix": "x/"}})):
+                answer = await running.request("DELETE", f"/v1/buckets/{path}", destroy | more, proxy=1)
+                assert answer.status_code == 400, answer.text
+            assert (await running.request("HEAD", "/v1/buckets/demo", proxy=1)).status_code == 200
             assert (await running.request("DELETE", "/v1/buckets/demo", destroy, proxy=1)).status_code == 200
             await eventually(lambda: is_gone(running, 0))
             missing = await running.request("DELETE", "/v1/buckets/demo", destroy, proxy=0)

@@ -14,7 +14,8 @@ METHODS = {
     "/v1/download": {"get", "post"},
     "/v1/buckets": {"get"},
     "/v1/buckets/{bucket}": {"get", "post", "delete", "head", "patch"},
-    "/v1/objects/{bucket}/{name}": {"get", "head", "put", "delete"},
+    "/v1/objects/{bucket}/{name}": {"get", "head", "put", "post", "patch", "delete"},
+    "/v1/ml/moss/{bucket}": {"get", "post"},
 }
 
 

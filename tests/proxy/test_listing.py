@@ -62,6 +62,20 @@ def test_all_names_come_once_and_in_byte_order(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+def test_pages_get_on_behind_a_directory_with_names_of_the_last_character(tmp_path: Path) -> None:
+    last = "\U0010ffff"
+    names = ["a", *(f"a/{name}" for name in ("x", last, last + "y", last * 3)), f"b{last}/x", f"b{last}/{last}1", "c"]
+
+    async def check() -> None:
+        async with cluster(tmp_path) as running:
+            await fill(running, names, random.Random(2))
+            for page_size in (1, 2, 3, 100):
+                shown = [entry["name"].rstrip("/") for entry in await walk(running, pagesize=page_size, flags="2048")]
+                assert sorted(shown) == ["a", "a", f"b{last}", "c"]
+
+    asyncio.run(check())
+
+
 def test_uneven_spreads_and_a_full_last_page(tmp_path: Path) -> None:
     async def check() -> None:
         async with cluster(tmp_path) as running:
@@ -170,7 +184,8 @@ def test_a_target_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         async with cluster(tmp_path) as running:
             await fill(running, ["a", "b", "c"], random.Random(6))
             running.targets["t2"].gate.clear()
-            answer = await asyncio.wait_for(page(running), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                answer = await page(running)
             running.targets["t2"].gate.set()
             assert answer.status_code == 503
             assert 'target "t2" does not answer' in answer.json()["message"]
@@ -212,7 +227,8 @@ def test_a_field_that_is_unknown_is_named() -> None:
         ({"flags": "x"}, InvalidRequest),
         ({"flags": "9" * 5000}, InvalidRequest),
         ({"nonesuch": None}, InvalidRequest),
-        ({"flags": "8"}, Unsupported),
+        ({"flags": "4096"}, Unsupported),
+        ({"flags": "32768"}, Unsupported),
         ({"prefix": 5}, InvalidRequest),
         ([], InvalidRequest),
     ],

@@ -9,11 +9,16 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import pytest
+
 from common.names import Bucket
+from proxy.api.easyurls import written_out
 from tests.proxy.harness import Cluster, cluster
 
-STATUS = {"GET": 301, "HEAD": 307, "PUT": 307, "DELETE": 307}
-REFUSED = ["a/../b", "..", "a/%2e%2e/b", "%2E", "a/./b", "dir/", "dir%2F", "~/x", "a%00b", "%ff", "x" * 20_000]
+STATUS = {"GET": 301, "HEAD": 307, "PUT": 307, "DELETE": 307, "POST": 307, "PATCH": 307}
+REFUSED = ["a/../b", "..", "a/%2e%2e/b", "%2E", "a/./b", "~/x", "a%00b", "%ff", "x" * 20_000]
+FOLDERS = ["dir/", "dir%2F"]
+"""What only S3's tools make."""
 AWKWARD = [
     "plain",
     "with space",
@@ -76,9 +81,9 @@ def test_the_owner_is_found_and_the_path_is_kept(tmp_path: Path) -> None:
 def test_refused_names_never_reach_a_target(tmp_path: Path) -> None:
     async def check() -> None:
         async with with_bucket(tmp_path) as running:
-            for encoded, method in product(REFUSED, STATUS):
+            for encoded, method in (*product(REFUSED, STATUS), *product(FOLDERS, ("PUT", "POST"))):
                 status, _, _ = await ask(running, method, f"/v1/objects/demo/{encoded}")
-                assert status == 400
+                assert status == 400, (method, encoded)
             assert not any("objects" in call for target in running.targets.values() for call in target.calls)
 
     asyncio.run(check())
@@ -95,8 +100,8 @@ def test_what_can_be_wrong_before_the_name(tmp_path: Path) -> None:
             assert (await ask(running, "GET", "/v1/objects/bad%20name/x"))[0] == 400
             assert "is too short: expected 4 items, got 3" in (await ask(running, "PUT", "/v1/objects/demo"))[2]
             assert "is too short: expected 4 items, got 2" in (await ask(running, "GET", "/v1/objects/"))[2]
-            status, headers, _ = await ask(running, "PATCH", "/v1/objects/demo/x")
-            assert (status, headers["allow"]) == (405, "DELETE, GET, HEAD, PUT")
+            status, headers, _ = await ask(running, "OPTIONS", "/v1/objects/demo/x")
+            assert (status, headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH, POST, PUT")
 
     asyncio.run(check())
 
@@ -109,7 +114,12 @@ def test_the_easy_url(tmp_path: Path) -> None:
             assert urlsplit(headers["location"]).path == "/v1/objects/demo/a/b%20c"
             assert (await ask(running, "GET", "/ais"))[2].startswith('[{"name":"demo"')
             assert '"entries":[]' in (await ask(running, "GET", "/ais/demo"))[2]
-            assert (await ask(running, "GET", "/s3"))[0] == 400
+            assert "<ListAllMyBucketsResult" in (await ask(running, "GET", "/s3"))[2]
+            assert '"entries":[]' in (await ask(running, "GET", "/ais/demo/?provider=gcp"))[2]
+            assert (await ask(running, "GET", "/gs"))[2] == "[]"
+            assert (await ask(running, "GET", "/az/demo"))[0] == 404
+            status, headers, _ = await ask(running, "POST", "/ais/demo/a")
+            assert (status, headers["allow"]) == (405, "DELETE, GET, HEAD, PUT")
             status, _, text = await ask(running, "PUT", "/ais/demo")
             assert status == 400
             assert 'missing destination object name in the \\"easy URL\\"' in text
@@ -124,7 +134,8 @@ def test_a_put_is_redirected_before_its_body_is_read(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             lines = ("PUT /v1/objects/demo/big HTTP/1.1", "Host: h", "Content-Length: 1000000", "Expect: 100-continue")
             writer.write("\r\n".join((*lines, "", "")).encode())
-            status_line = await asyncio.wait_for(reader.readline(), 10)
+            async with asyncio.timeout(10):
+                status_line = await reader.readline()
             assert status_line.startswith(b"HTTP/1.1 307")
             writer.close()
             await writer.wait_closed()
@@ -139,5 +150,48 @@ def test_a_bucket_made_by_another_proxy_is_known_at_once(tmp_path: Path) -> None
                 path = f"/v1/buckets/b{number}"
                 await running.request("POST", path, {"action": "create-bck"}, proxy=0)
                 assert (await running.request("GET", f"/v1/objects/b{number}/x", proxy=1)).status_code == 301
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("easy", "path", "query"),
+    [
+        ("/gs/far/a/b%20c", "/v1/objects/far/a/b%20c", "provider=gcp"),
+        ("/az/far/a//b?provider=ais&x=1", "/v1/objects/far/a//b", "provider=ais&x=1&provider=azure"),
+        ("/gs/far/", "/v1/buckets/far", "provider=gcp"),
+        ("/gs", "/v1/buckets/", "provider=gcp"),
+        ("/ais/", "/v1/buckets/", "provider=ais"),
+        ("/aisle/b/o", "/aisle/b/o", ""),
+        ("/v1/objects/ais/o", "/v1/objects/ais/o", ""),
+    ],
+)
+def test_what_easy_urls_stand_for(easy: str, path: str, query: str) -> None:
+    asked, _, asked_query = easy.partition("?")
+    scope = {
+        "method": "GET",
+        "path": unquote(asked),
+        "raw_path": asked.encode(),
+        "query_string": asked_query.encode(),
+    }
+    written = written_out(scope)
+    assert (written["raw_path"], written["path"]) == (path.encode(), unquote(path))
+    assert written["query_string"] == query.encode()
+
+
+def test_a_piece_of_an_upload_goes_to_where_the_upload_began(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with with_bucket(tmp_path) as running:
+            token = "0" * 24
+            for target_id, target in running.targets.items():
+                for query in (f"uploadId={token}~{target_id}&partNumber=1", f"append_handle={token}~{target_id}~12"):
+                    status, headers, _ = await ask(running, "PUT", f"/v1/objects/demo/x?{query}")
+                    assert status == 307
+                    assert headers["location"].startswith(target.node.url + "/")
+            for gone in ("t9", "p1"):
+                status, _, text = await ask(running, "PUT", f"/v1/objects/demo/x?uploadId={token}~{gone}&partNumber=1")
+                assert status == 404
+                assert "the upload is gone with target" in text
+            assert (await ask(running, "PUT", "/v1/objects/demo/x?append_handle="))[0] == 307
 
     asyncio.run(check())

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import HaulError, InvalidRequest, JobNotFound
+from common.errors import HaulError, InvalidRequest, JobNotFound, Unsupported
+from common.expectation import Expectation
 from common.links import complete_link
 from common.names import Bucket, normalize_object_name
 from proxy.downloads import tasks as tasks_module
 from proxy.downloads.filters import description_filter
-from proxy.downloads.requests import DownloadRequest, parse_job_id, parse_request, parse_status_query
+from proxy.downloads.repositories import parse_repository
+from proxy.downloads.requests import DownloadRequest, parse_job_id, parse_manifest, parse_request, parse_status_query
 from proxy.downloads.sourcejobs import SourceJob
 from proxy.downloads.tasks import RangeTasks, TaskList
 
@@ -262,6 +264,67 @@ class TestCommonFields:
         assert (request.connections, request.bytes_per_hour) == (3, 7)
         assert request.headers == (("Authorization", "Bearer x"), ("X-One", "1"))
         assert "Bearer" not in repr(request)
+
+    @pytest.mark.parametrize(
+        ("key", "meant"),
+        [
+            ("dry-run", "dry_run"),
+            ("dryrun", "dry_run"),
+            ("dryRun", "dry_run"),
+            ("max-delete", "max_delete"),
+            ("max_deletes", "max_delete"),
+            ("header", "headers"),
+            ("sha-256", "sha256"),
+        ],
+    )
+    def test_a_name_that_is_almost_known_is_refused_and_what_is_meant_is_said(self, key: str, meant: str) -> None:
+        text = f'unknown field "{key.lower()}": {meant} is meant'
+        assert refusal(**{"type": "single", "link": LINK, key: 0}) == text
+        assert refusal(**{"type": "backend", "sync": True, key: 0}) == text
+
+    def test_names_that_mean_nothing_here_are_passed_over(self) -> None:
+        foreign = {"nonesuch": 1, "share": 2, "hashtag": "x", "mode": "y", "-": 0, "": 0, "s": 0}
+        assert listed(parse(type="single", link=LINK, **foreign)) == {"a.bin": LINK}
+
+    def test_unknown_limits_are_refused(self) -> None:
+        assert refusal(type="single", link=LINK, limits={"bytes-per-hour": 1}) == (
+            PREFIX + "'limits' has an unknown field 'bytes-per-hour' (known are connections, bytes_per_hour)"
+        )
+
+    @pytest.mark.parametrize("kind", ["single", "multi"])
+    @pytest.mark.parametrize("key", ["crc32", "xxhash2", "checksum", "cksum_type", "sha256sum", "hash"])
+    def test_digests_that_nobody_can_check_are_refused(self, kind: str, key: str) -> None:
+        assert refusal(**{"type": kind, "link": LINK, "objects": [], key: "0"}).startswith(f'unknown field "{key}": ')
+
+    @pytest.mark.parametrize("kind", ["multi", "range", "backend"])
+    @pytest.mark.parametrize("field", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"size": 0}])
+    def test_digests_of_one_object_are_for_jobs_of_one(self, kind: str, field: dict[str, Any]) -> None:
+        (key,) = field
+        assert f"'{key}' is for jobs of type 'single'" in refusal(type=kind, objects=[LINK], template=LINK, **field)
+        body = {"bucket": {"name": "demo"}, "type": "multi", "manifest": LINK, "format": "tsv", **field}
+        with pytest.raises(InvalidRequest, match="for jobs of type 'single'"):
+            parse_manifest(json.dumps(body).encode())
+        with pytest.raises(InvalidRequest, match="for jobs of type 'single'"):
+            parse_repository(json.dumps(body | {"type": "hf", "model": "m"}).encode())
+
+    def test_an_object_of_the_bucket_itself_is_checked_too(self) -> None:
+        request = parse(
+            type="single", from_remote=True, object_name="x", size=3, bucket={"name": "b", "provider": "s3"}
+        )
+        assert isinstance(request.tasks, TaskList)
+        assert request.tasks.expected == {"x": Expectation(3)}
+
+    @pytest.mark.parametrize(
+        "job", [{"type": "single", "link": LINK}, {"type": "multi", "objects": [LINK]}], ids=["single", "multi"]
+    )
+    def test_a_subdir_is_for_jobs_whose_names_are_not_given(self, job: dict[str, Any]) -> None:
+        assert refusal(**job, subdir="x").startswith("'subdir' is for jobs of type 'range', 'backend' and 'hf'")
+        assert listed(parse(**job, subdir="", size="", etl_name="", etl_args={})) == {"a.bin": LINK}
+
+    @pytest.mark.parametrize("field", [{"etl_name": "t"}, {"ETL_Args": "x"}, {"etl_pipeline": ["t"]}])
+    def test_transformations_are_not_offered(self, field: dict[str, Any]) -> None:
+        with pytest.raises(Unsupported, match="is not supported by this cluster"):
+            parse(type="single", link=LINK, **field)
 
     @pytest.mark.parametrize(
         "namespace", ["#ns", "ns", {"name": "ns"}, {"uuid": "", "name": "ns"}, {"UUID": "", "Name": "#ns"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.access import Permission
 from tests.cluster import Cluster
 from tests.remote.asking import problem, props, set_backend
 
@@ -69,6 +70,23 @@ def test_a_bucket_of_a_cloud_is_evicted_and_not_destroyed(cluster: Cluster, buck
     assert f"aws/{bucket}" not in listed(cluster)
     assert problem(cluster.api.call("DELETE", path, EVICT)) == (404, "ErrBckNotFound")
     assert int(props(cluster, bucket, "provider=aws")["bid"]) > int(first["bid"])
+
+
+def test_what_may_not_be_done_to_a_bucket_that_is_outside(cluster: Cluster, bucket: str) -> None:
+    path = f"/v1/buckets/{bucket}?provider=aws"
+    everything = int(props(cluster, bucket, "provider=aws")["access"])
+    named = {"objnames": ["o"]}
+    for denied, method, action, value in (
+        (Permission.DESTROY_BUCKET, "DELETE", "evict-remote-bck", None),
+        (Permission.DELETE_OBJECT, "DELETE", "evict-listrange", named),
+        (Permission.GET, "POST", "prefetch-listrange", named),
+    ):
+        change = {"action": "set-bprops", "value": {"access": str(everything & ~denied)}}
+        assert cluster.api.call("PATCH", path, change).status_code == 200
+        refused = cluster.api.call(method, path, {"action": action, "value": value})
+        assert refused.status_code == 403
+        assert str(denied.name).replace("_", "-") in refused.json()["message"]
+    assert f"aws/{bucket}" in listed(cluster)
 
 
 def test_what_is_only_here_is_not_evicted(cluster: Cluster) -> None:

@@ -66,8 +66,8 @@ class TestReading:
         s3.put_object(Bucket=bucket, Key="wanted", Body=b"by all")
         props(cluster, bucket, "provider=aws")
         recorder.opened.clear()
-        with ThreadPoolExecutor(20) as threads:
-            readers = [threads.submit(httpx.get, get_url(cluster, bucket, "wanted")) for _ in range(20)]
+        with httpx.Client(timeout=30.0) as http, ThreadPoolExecutor(20) as threads:
+            readers = [threads.submit(http.get, get_url(cluster, bucket, "wanted")) for _ in range(20)]
             wait_for(lambda: recorder.fetches(bucket, "wanted"), what="the fetch")
             recorder.opened.set()
             answers = [reader.result() for reader in readers]

@@ -130,8 +130,50 @@ def test_what_is_only_here_is_deleted_and_not_evicted(cluster: Cluster, filled: 
         {"template": "a/{3..1}"},
         {"template": "a/{1..2}/../x"},
         {"objnames": ["b"], "template": "a"},
+        {"objnames": [], "template": ""},
+        {"template": "x*2"},
+        {"template": "*x"},
+        {"template": "a/{1..2}*"},
+        {"template": "a/@3"},
+        {"template": "a/%02d"},
+        {"objnames": ["b"], "coer": "yes"},
+        {"objnames": ["b"], "num-workers": "2"},
     ],
 )
 def test_messages_that_mean_nothing(cluster: Cluster, bucket: str, value: object) -> None:
     for action in ("evict", "prefetch"):
         assert act(cluster, action, f"{bucket}?provider=aws", value).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "named"),
+    [
+        ({"objnames": ["a1"], "dry_run": True}, 400, "dry_run"),
+        ({"prefix": "x/", "template": ""}, 400, "prefix"),
+        ({"template": "s-{00..01}", "prefix": "q"}, 400, "prefix"),
+        ({"objnames": ["a1"], "latest-ver": True}, 400, "latest-ver"),
+        ({"template": "", "non-recurs": True}, 501, "non-recurs"),
+    ],
+)
+def test_nothing_is_deleted_when_a_message_says_more(
+    cluster: Cluster, bucket: str, value: object, code: int, named: str
+) -> None:
+    plain = f"more-{bucket}"
+    cluster.api.create_bucket(plain)
+    names = ["a1", "s-00", "x/1"]
+    for name in names:
+        cluster.api.put(plain, name, b"x")
+    answer = act(cluster, "delete", plain, value)
+    assert (answer.status_code, named in answer.json()["message"]) == (code, True), answer.text
+    assert [entry["name"] for entry in cluster.api.list(plain)] == names
+
+
+def test_all_that_clients_say_is_known(cluster: Cluster, filled: str) -> None:
+    remote = f"{filled}?provider=aws"
+    common = {"coer": True, "num-workers": 2, "non-recurs": False}
+    value = {"objnames": ["b"], "template": "", "latest-ver": False, "blob-threshold": 1 << 20, **common}
+    assert prefetched(cluster, remote, value)["finished_cnt"] == 1
+    for selection in ({"objnames": None, "template": "a/*"}, {"ObjNames": ["b"], "continue_on_err": False}):
+        answer = act(cluster, "evict", remote, selection | common)
+        assert answer.status_code == 200, answer.text
+    assert here(cluster, remote) == []
