@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from cli import state
+from cli import state, suggestions, uris
 from cli.errors import CommandError, NoAnswer, ServerError, UsageError
 from common.names import printable
 
@@ -81,7 +81,7 @@ class Client:
         self._endpoints = endpoints
         self._preferred = 0
         self._http = httpx.Client(
-            timeout=httpx.Timeout(timeout_seconds, connect=5.0),
+            timeout=httpx.Timeout(timeout_seconds, connect=min(5.0, timeout_seconds)),
             # Environment proxies are for the internet; a cluster is usually next door, and 127.0.0.1 for most.
             trust_env=False,
             verify=verification(endpoints.urls),
@@ -95,7 +95,13 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, ServerError):
+            error.hint = suggestions.for_missing_bucket(error, self._buckets)
         self._http.close()
+
+    def _buckets(self) -> list[str]:
+        answer = self.call("GET", "/v1/buckets", body={"action": "list"}) or []
+        return [uris.from_wire(fields).cname for fields in answer]
 
     def call(
         self,
@@ -122,14 +128,26 @@ class Client:
         """Send `body` as JSON; returns the answer as it is. Raises as `call` does."""
         return self._to_a_proxy(method, path, query=query, body=body).text
 
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send `body` as JSON; returns the whole answer, redirects followed. Raises as `call` does."""
+        return self._to_a_proxy(method, path, query=query, body=body, headers=headers)
+
     def headers(self, path: str, *, query: Mapping[str, str] | None = None) -> httpx.Headers:
         """HEAD, redirects followed; raises ServerError, NoAnswer."""
         response = self._to_a_proxy("HEAD", path, query=query)
         return response.headers
 
-    def delete(self, path: str, *, query: Mapping[str, str] | None = None) -> None:
-        """DELETE an object, redirects followed; raises ServerError, NoAnswer."""
-        self._to_a_proxy("DELETE", path, query=query)
+    def delete(self, path: str, *, query: Mapping[str, str] | None = None, etag: str = "") -> None:
+        """DELETE an object, with `etag` only that one, redirects followed; raises ServerError, NoAnswer."""
+        self._to_a_proxy("DELETE", path, query=query, headers={"If-Match": etag} if etag else None)
 
     def put(
         self, path: str, *, query: Mapping[str, str], chunks: Iterator[bytes], headers: Mapping[str, str]
@@ -193,8 +211,9 @@ class Client:
         for _ in range(_MAX_REDIRECTS):
             if response.status_code not in _REDIRECTS:
                 break
+            kind = {"Content-Type": "application/json"}
             again = self._http.build_request(
-                method, self._redirect_url(response), content=content, headers={"Content-Type": "application/json"}
+                method, self._redirect_url(response), content=content, headers=kind | dict(headers or {})
             )
             response = self._transfer(again)
         return _check(response)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 FAILURE = 1
 USAGE = 2
+_BUCKET = re.compile(r"[a-z0-9]+://(?:[@#][\w@#-]+/)?[\w.-]+")
 
 
 class CommandError(Exception):
@@ -29,3 +32,11 @@ class ServerError(CommandError):
         super().__init__(message)
         self.status = status
         self.code = code
+        self.hint = ""
+        """What may have been meant; said after the text."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that the text names; empty when it names none."""
+        found = _BUCKET.search(str(self))
+        return found[0] if found else ""

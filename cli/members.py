@@ -41,19 +41,19 @@ def decommission(
     text = "leaves the cluster when its objects are with the others; `haul show cluster` tells, this may take a while"
     _change("decommission-node", node, text, as_json=as_json, endpoint=endpoint)
     if wait:
-        _wait_until_gone(_node_id(node), endpoint)
-        output.note(f"{_node_id(node)} has left the cluster.")
+        _wait_until_gone(node_id_of(node), endpoint)
+        output.note(f"{node_id_of(node)} has left the cluster.")
 
 
 def _change(action: str, node: str, text: str, *, as_json: bool, endpoint: str | None) -> None:
-    node_id = _node_id(node)
+    node_id = node_id_of(node)
     with Client(find_endpoints(endpoint)) as client, output.results(as_json=as_json) as tell:
         client.call("PUT", "/v1/cluster", body={"action": action, "value": {"sid": node_id}})
         tell(f"{node_id} {text}", {"node": node_id, "action": action})
 
 
-def _node_id(text: str) -> str:
-    """AIStore's tools show nodes as `t[id]`."""
+def node_id_of(text: str) -> str:
+    """The id of a node, which AIStore's tools show as `t[id]`."""
     shown = re.fullmatch(r"[pt]\[(.+)\]", text)
     return shown[1] if shown else text
 

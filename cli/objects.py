@@ -1,4 +1,4 @@
-"""`haul put`, `haul get`, `haul rmo` and `haul show object`: single objects, and whole directories into a bucket.
+"""`haul put`, `get`, `object cat`, `rmo` and `show object`: single objects, and whole directories into a bucket.
 
 Moving the bytes is left to `cli.transfer`.
 """
@@ -14,11 +14,12 @@ from typing import Annotated
 
 import typer
 
-from cli import formats, output, transfer, uris
+from cli import clusterjobs, formats, output, transfer, uris
 from cli.client import Client, find_endpoints
 from cli.errors import CommandError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
+from cli.selection import ListOption, PrefixOption, TemplateOption, selected
 from cli.transfer import Range
 from cli.uris import Location
 from common.errors import RequestError
@@ -27,6 +28,8 @@ from common.units import parse_size
 _STANDARD = "-"
 _UPLOADS_AT_ONCE = 8
 _PROPS = "name,size,checksum,version,atime,location,custom"
+OffsetOption = Annotated[str, typer.Option("--offset", metavar="SIZE", help="Begin there, e.g. 4096 or 10MiB.")]
+LengthOption = Annotated[str, typer.Option("--length", metavar="SIZE", help="Only so many bytes.")]
 ObjectArgument = Annotated[str, typer.Argument(metavar="ais://BUCKET/NAME", show_default=False, help="The object.")]
 
 
@@ -111,8 +114,8 @@ def get(
             help="Where to; - is standard output. The object's own name, here, when left out.",
         ),
     ] = "",
-    offset: Annotated[str, typer.Option("--offset", metavar="SIZE", help="Begin there, e.g. 4096 or 10MiB.")] = "",
-    length: Annotated[str, typer.Option("--length", metavar="SIZE", help="Only so many bytes.")] = "",
+    offset: OffsetOption = "",
+    length: LengthOption = "",
     units: UnitsOption = Units.IEC,
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
@@ -138,6 +141,16 @@ def get(
         output.say(f"{formats.name(what.uri)} -> {formats.name(str(path))} ({size})")
 
 
+def cat(
+    source: ObjectArgument,
+    offset: OffsetOption = "",
+    length: LengthOption = "",
+    endpoint: EndpointOption = None,
+) -> None:
+    """Write an object to standard output; verified by its checksum when all of it was read."""
+    get(source, _STANDARD, offset=offset, length=length, endpoint=endpoint)
+
+
 def _local_path(what: Location, destination: str) -> Path:
     own_name = what.name.rpartition("/")[2]
     if not destination:
@@ -154,11 +167,34 @@ def _size(text: str, option: str) -> int:
 
 
 def remove_objects(
-    objects: Annotated[list[str], typer.Argument(metavar="ais://BUCKET/NAME", show_default=False, help="Objects.")],
+    objects: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ais://BUCKET/NAME",
+            show_default=False,
+            help="Objects; or a bucket, with --prefix, --template or --list.",
+        ),
+    ],
+    prefix: PrefixOption = "",
+    template: TemplateOption = "",
+    list_: ListOption = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for AIStore's scripts, nothing asks.")] = False,
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Remove objects."""
+    """Remove objects; many of a bucket in a job of the cluster."""
+    if template and "{" not in template:
+        # On the wire it would be a prefix, and remove more than the one object that was probably meant.
+        raise UsageError(f"--template: {formats.name(template)} has no {{…}}; for all that begins so use --prefix")
+    if prefix or template or list_:
+        for bucket in map(uris.parse_bucket, objects):
+            uris.check_own(bucket)
+            value = selected(bucket, prefix, template, list_)
+            with Client(find_endpoints(endpoint)) as client:
+                body = {"action": "delete-listrange", "value": value}
+                job_id = client.text("DELETE", bucket.bucket_path, query=bucket.query, body=body).strip()
+                clusterjobs.told_done(client, job_id, f"Removed from {bucket.uri}", as_json=as_json)
+        return
     locations = [uris.parse_object(text) for text in objects]
     for location in locations:
         uris.check_own(location)
@@ -206,8 +242,8 @@ def show_object(
 
 
 def _pairs(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    # A target sends a line for each pair, and values have commas.
     for line in lines:
-        for pair in line.split(","):
-            name, equals, value = pair.strip().partition("=")
-            if equals:
-                yield name, value
+        name, equals, value = line.strip().partition("=")
+        if equals:
+            yield name, value

@@ -17,6 +17,11 @@ EndpointOption = Annotated[
         help="A proxy of the cluster. Otherwise HAUL_ENDPOINT, otherwise the cluster that was started last.",
     ),
 ]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Return when the job has ended; exit 1 if anything failed.")]
+ProgressOption = Annotated[bool, typer.Option("--progress", help="Like --wait, and show progress meanwhile.")]
+WaitTimeoutOption = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="How long to wait for the job; it goes on after that.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
 

@@ -9,7 +9,7 @@ from cli import formats, output
 from cli.client import Client, find_endpoints
 from cli.errors import ServerError
 from cli.formats import Units
-from cli.options import EndpointOption, JsonOption
+from cli.options import EndpointOption, JsonOption, UnitsOption
 
 KIND = "rebalance"
 _NOT_FOUND = 404
@@ -23,6 +23,12 @@ def start_rebalance(as_json: JsonOption = False, endpoint: EndpointOption = None
         output.show_json({"id": rebalance_id})
     else:
         output.say(f"Started rebalance {rebalance_id}; see how it goes:  haul show job {KIND}")
+
+
+def show_latest(units: UnitsOption = Units.IEC, as_json: JsonOption = False, endpoint: EndpointOption = None) -> None:
+    """Show the latest rebalance; the same as `haul show job rebalance`."""
+    with Client(find_endpoints(endpoint)) as client:
+        show_rebalance(client, units=units, as_json=as_json)
 
 
 def show_rebalance(client: Client, *, units: Units, as_json: bool) -> bool:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from cli import suggestions
 from cli.errors import UsageError
 from common.errors import RequestError
 from common.names import Bucket, normalize_provider, printable, validate_object_name
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://(.*)\Z", re.DOTALL)
+_BARE = re.compile(r"[\w.\-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Location:
         return query | {"namespace": self.bucket.namespace} if self.bucket.namespace else query
 
 
-def is_uri(text: str) -> bool:
+def has_scheme(text: str) -> bool:
     """Whether it names something in a cluster and not a local file."""
-    return text.startswith("ais://")
+    return bool(_SCHEME.match(text))
 
 
 def parse(text: str) -> Location:
@@ -63,8 +65,10 @@ def parse(text: str) -> Location:
     if rest.startswith(("@", "#")):
         namespace, _, rest = rest.partition("/")
     bucket, _, name = rest.partition("/")
+    if scheme.lower() not in suggestions.SCHEMES:
+        hint = suggestions.for_scheme(scheme) or "There are ais://, s3://, gs://, az:// and oc://."
+        raise UsageError(f'"{printable(text)}": there is no provider {scheme}://. {hint}')
     try:
-        normalize_provider(scheme.lower())
         return Location(Bucket.parse_namespace(bucket, scheme.lower(), namespace), name)
     except RequestError as error:
         raise UsageError(f'"{printable(text)}": {error}') from None
@@ -82,11 +86,16 @@ def from_wire(fields: Mapping[str, Any]) -> Bucket:
 
 
 def parse_bucket(text: str) -> Location:
-    """A bucket and nothing behind it; raises UsageError."""
-    location = parse(text)
+    """A bucket and nothing behind it, whose scheme may be left out; raises UsageError."""
+    location = parse(f"ais://{text}" if _BARE.match(text) else text)
     if location.name:
         raise UsageError(f'"{printable(text)}" names an object, a bucket is expected: {location.bucket.cname}')
     return Location(location.bucket)
+
+
+def parse_bucket_or_object(text: str) -> Location:
+    """A bucket, whose scheme may be left out, or an object with its scheme; raises UsageError."""
+    return parse_bucket(text) if _BARE.match(text) else parse(text)
 
 
 def parse_object(text: str) -> Location:

@@ -77,6 +77,15 @@ def up(  # noqa: PLR0913 - a command's options are its parameters
             help="Keep the cluster's state in an etcd; several clusters may share one. Otherwise it is a file in DIR.",
         ),
     ] = None,
+    s3_port: Annotated[
+        int | None,
+        typer.Option(
+            "--s3-port",
+            metavar="PORT",
+            help="Speak S3 at a port of its own, too, as clients need it that know no path; with several proxies, "
+            "at the ports that follow.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a cluster on this machine, or whatever of it is not running.
@@ -92,6 +101,7 @@ def up(  # noqa: PLR0913 - a command's options are its parameters
         durability=durability,
         allow_origins=tuple(allow_origin) if allow_origin else None,
         meta_store=meta_store,
+        s3_port=s3_port,
     )
     where = _absolute(directory or _DEFAULT_DIRECTORY)
     started = service.up(where, wanted)
@@ -194,6 +204,7 @@ def _say_up(where: Path, started: Started) -> None:
         [
             *(f"  proxy   {plan.public_url(node)}" for node in plan.proxies),
             *(f"  target  {plan.public_url(node)}" for node in plan.targets),
+            *(f"  S3      {url}" for url in plan.s3_endpoints),
             f"  data in {where}" + (f", state in {plan.meta_store}" if plan.meta_store else ""),
             f"  jobs may fetch from {origins}",
         ]

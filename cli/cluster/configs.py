@@ -34,6 +34,8 @@ def fields_of(shape: ClusterShape, directory: Path, node: NodeShape, *, has_back
     if has_backends:
         common["backends_file"] = str(directory / BACKENDS_FILE)
     if node.role == "proxy":
+        if s3_port := shape.s3_port_of(node):
+            common["s3_port"] = s3_port
         return common | {"meta_store": shape.meta_store or f"sqlite:{directory / 'meta.db'}"}
     return common | {
         "mountpaths": shape.mountpath_dirs(directory, node),

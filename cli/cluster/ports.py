@@ -16,27 +16,35 @@ _LAST_PORT = 65535
 _NO_MORE = f"not enough ports for all nodes: there is no port after {_LAST_PORT}; choose a smaller --port"
 
 
-def assign(host: str, first_port: int, proxies: int, targets: int) -> tuple[NodeShape, ...]:
+def assign(host: str, first_port: int, proxies: int, targets: int, s3_port: int = 0) -> tuple[NodeShape, ...]:
     """Proxies on `first_port` and the ports that follow, targets on the free ones after that.
 
-    Raises CommandError naming the port when a proxy's is taken.
+    `s3_port` and those that follow are left to the proxies, too, unless it is 0. Raises CommandError naming the port
+    when a proxy's is taken, UsageError when it is wanted twice.
     """
     nodes, port = [], first_port
+    kept = range(s3_port, s3_port + proxies) if s3_port else range(0)
+    for port_of_s3 in kept:
+        _require(host, port_of_s3, "--s3-port")
     for node_id, role in node_ids(proxies, targets):
         if role == "proxy":
             _require(host, port)
+            if port in kept:
+                raise UsageError(f"port {port} cannot be {node_id}'s and that of S3; choose another --s3-port")
         else:
             port = next_free(host, port)
+            while port in kept:
+                port = next_free(host, port + 1)
         nodes.append(NodeShape(node_id, role, port))
         port += 1
     return tuple(nodes)
 
 
-def _require(host: str, port: int) -> None:
+def _require(host: str, port: int, option: str = "--port") -> None:
     if port > _LAST_PORT:
-        raise UsageError(_NO_MORE)
+        raise UsageError(_NO_MORE.replace("--port", option))
     if problem := _problem(host, port):
-        raise CommandError(f"{problem}; choose another with --port")
+        raise CommandError(f"{problem}; choose another with {option}")
 
 
 def wait_until_free(host: str, port: int, seconds: float) -> str:

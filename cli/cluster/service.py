@@ -183,11 +183,13 @@ def _new_shape(directory: Path, wanted: Wanted) -> ClusterShape:
         durability=wanted.durability or defaults.durability or "",
         allow_origins=wanted.allow_origins or (),
         meta_store=wanted.meta_store or "",
+        s3_port=wanted.s3_port or 0,
         nodes=ports.assign(
             host,
             wanted.port or defaults.port or 0,
             wanted.proxies or defaults.proxies or 0,
             wanted.targets or defaults.targets or 0,
+            wanted.s3_port or 0,
         ),
     )
     # Cluster ids begin with a letter, like all ids of the dialect.
@@ -240,9 +242,10 @@ def _start_stopped(directory: Path, plan: ClusterShape, starting: dict[str, _Sta
     for node in missing:
         if node.id in starting:
             continue
-        if problem := ports.wait_until_free(plan.host, node.port, _PORT_PATIENCE_SECONDS):
-            path = directory / shape.FILE_NAME
-            raise CommandError(f"{problem}, and {node.id} needs it; end that program, or change the port in {path}")
+        for port in filter(None, (node.port, plan.s3_port_of(node))):
+            if problem := ports.wait_until_free(plan.host, port, _PORT_PATIENCE_SECONDS):
+                path = directory / shape.FILE_NAME
+                raise CommandError(f"{problem}, and {node.id} needs it; end that program, or change the port in {path}")
         starting[node.id] = _start(directory, plan, node)
 
 

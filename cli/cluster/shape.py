@@ -37,7 +37,8 @@ class ClusterShape:
     """What `haul cluster up` decided once; everything else follows from it.
 
     `public_host` is the address that clients are sent to, which differs from `host` when that is a wildcard.
-    `meta_store` is empty where the cluster's state is in a file beside the nodes.
+    `meta_store` is empty where the cluster's state is in a file beside the nodes. `s3_port` is where the first proxy
+    speaks S3 alone, the others on the ports that follow; 0 for nowhere.
     """
 
     cluster_id: str
@@ -48,6 +49,7 @@ class ClusterShape:
     allow_origins: tuple[str, ...]
     nodes: tuple[NodeShape, ...]
     meta_store: str = ""
+    s3_port: int = 0
 
     @property
     def proxies(self) -> tuple[NodeShape, ...]:
@@ -62,10 +64,23 @@ class ClusterShape:
         """The public URLs of the proxies."""
         return tuple(self.public_url(node) for node in self.proxies)
 
+    @property
+    def s3_endpoints(self) -> tuple[str, ...]:
+        """Where S3 is spoken: below the proxies' public URLs, and alone."""
+        alone = (self._url(self.s3_port_of(node)) for node in self.proxies if self.s3_port)
+        return (*(f"{url}/s3" for url in self.endpoints), *alone)
+
     def public_url(self, node: NodeShape) -> str:
         """Where clients reach the node."""
+        return self._url(node.port)
+
+    def _url(self, port: int) -> str:
         host = f"[{self.public_host}]" if ":" in self.public_host else self.public_host
-        return f"http://{host}:{node.port}"
+        return f"http://{host}:{port}"
+
+    def s3_port_of(self, node: NodeShape) -> int:
+        """Where a proxy speaks S3 alone; 0 for nowhere."""
+        return self.s3_port + self.proxies.index(node) if self.s3_port and node.role == "proxy" else 0
 
     def mountpath_dirs(self, directory: Path, node: NodeShape) -> list[str]:
         """The mountpaths of a target, absolute; a proxy has none."""
@@ -85,6 +100,7 @@ class ClusterShape:
             raise CommandError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
         if isinstance(plain, dict):
             plain.setdefault("meta_store", "")
+            plain.setdefault("s3_port", 0)
         if problem := _problem(plain, [field.name for field in fields(cls)]):
             raise CommandError(problem)
         del plain["format"]
@@ -110,8 +126,9 @@ def _problem_of_values(plain: dict[str, Any]) -> str:
     for name in ("cluster_id", "host", "public_host", "durability", "meta_store"):
         if not isinstance(plain[name], str):
             return f'"{name}" must be a text'
-    if type(plain["mountpaths"]) is not int:
-        return '"mountpaths" must be a number'
+    for name in ("mountpaths", "s3_port"):
+        if type(plain[name]) is not int:
+            return f'"{name}" must be a number'
     origins = plain["allow_origins"]
     if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
         return '"allow_origins" must be a list of texts'
@@ -144,6 +161,7 @@ class Wanted:
     durability: str | None = None
     allow_origins: tuple[str, ...] | None = None
     meta_store: str | None = None
+    s3_port: int | None = None
 
 
 DEFAULTS = Wanted(targets=3, mountpaths=4, proxies=1, port=8080, host="127.0.0.1", durability="power-loss")
@@ -156,6 +174,8 @@ def check(wanted: Wanted) -> None:
             raise UsageError(f"--{option} must be 1 to {_MAX_NODES}")
     if wanted.port is not None and not 1 <= wanted.port <= 65535:
         raise UsageError("--port must be 1 to 65535")
+    if wanted.s3_port is not None and not 1 <= wanted.s3_port <= 65535:
+        raise UsageError("--s3-port must be 1 to 65535")
     if wanted.durability is not None and wanted.durability not in DURABILITIES:
         raise UsageError(f"--durability must be one of: {', '.join(DURABILITIES)}")
     if wanted.meta_store is not None:
@@ -192,6 +212,7 @@ def differences(shape: ClusterShape, wanted: Wanted) -> list[str]:
         ("--durability", wanted.durability, shape.durability),
         ("--allow-origin", wanted.allow_origins, shape.allow_origins),
         ("--meta-store", wanted.meta_store, shape.meta_store),
+        ("--s3-port", wanted.s3_port, shape.s3_port or ""),
     )
 
     def spelled(value: object) -> str:

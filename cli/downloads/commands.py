@@ -9,10 +9,11 @@ import os
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from cli import output, uris
 from cli.client import Client, find_endpoints
-from cli.downloads import api, credentials, manifest, objectlist, reports, requests, sources, watch
+from cli.downloads import api, attached, credentials, manifest, objectlist, reports, requests, sources, watch
 from cli.downloads.joboptions import Options, common_fields, header_fields, seconds_of
 from cli.downloads.repositories import RepositoryOptions, build_repository, with_token
 from cli.downloads.sources import InBucket, Selection
@@ -22,6 +23,20 @@ from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
 
 _LISTING_SECONDS = 150.0
+_BARE_SWITCH = "--hf-auth"
+
+
+class Command(typer.core.TyperCommand):
+    """AIStore's help has `--hf-auth` without a token: the one of HF_TOKEN is meant, which is used anyway."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Called by typer with the words behind the command."""
+        kept = [word for at, word in enumerate(args) if word != _BARE_SWITCH or not _is_no_value(args[at + 1 :][:1])]
+        return super().parse_args(ctx, kept)
+
+
+def _is_no_value(following: list[str]) -> bool:
+    return not following or following[0].startswith("-") or "://" in following[0]
 
 
 def download(  # noqa: PLR0913 - a command's options are its parameters
@@ -151,7 +166,13 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option("--progress-interval", metavar="TIME", help="How often progress is shown, e.g. 5s."),
     ] = "",
     timeout: Annotated[
-        str, typer.Option("--timeout", metavar="TIME", help="How long to wait for the job; it goes on after that.")
+        str,
+        typer.Option(
+            "--timeout",
+            metavar="TIME",
+            help="With --wait or --progress: how long to wait for the job, which goes on after that. Otherwise the "
+            "same as --download-timeout, as AIStore's documentation has it.",
+        ),
     ] = "",
     download_timeout: Annotated[
         str,
@@ -159,7 +180,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     ] = "",
     max_connections: Annotated[
         int,
-        typer.Option("--max-conns", metavar="N", help="At most N connections per target; 0 is no limit."),
+        typer.Option("--max-conns", "--conns", metavar="N", help="At most N connections per target; 0 is no limit."),
     ] = 0,
     bytes_per_hour: Annotated[
         str,
@@ -183,8 +204,16 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
 
     The job runs in the cluster: this command may end, or be stopped by Ctrl-C, and the job goes on.
     """
+    waits = wait or progress
+    for_object, for_job = _timeouts(timeout, download_timeout, waits=waits)
     options = Options(
-        description, download_timeout, progress_interval, max_connections, bytes_per_hour, headers or (), priority
+        description,
+        for_object,
+        progress_interval,
+        max_connections,
+        bytes_per_hour,
+        headers or (),
+        priority,
     )
     repository = RepositoryOptions(
         hf_model, hf_dataset, hf_file, hf_revision, hf_auth, include or (), exclude or (), blob_threshold
@@ -206,6 +235,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         body = requests.build_listed(source, uris.parse(destination), manifest_format, options)
         body |= {"credentials": credentials.read(credentials_file)} if credentials_file else {}
     else:
+        source = attached.widened(source, destination, selection, endpoint) if not has_list else source
         body = _from_source(source, uris.parse(destination), object_list, options, selection, credentials_file)
         body = _with_token(body, hf_auth)
     if dry_run:
@@ -213,7 +243,7 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
     watching = Watching(
         shows_progress=progress,
         interval_seconds=seconds_of(progress_interval, "--progress-interval") if progress_interval else 0.0,
-        timeout_seconds=seconds_of(timeout, "--timeout") if timeout else 0.0,
+        timeout_seconds=for_job,
         units=units,
         as_json=as_json,
     )
@@ -227,7 +257,15 @@ def download(  # noqa: PLR0913 - a command's options are its parameters
         if dry_run:
             reports.show_dry_run(answer, units, as_json=as_json)
         else:
-            _started(client, str(answer["id"]), watching, waits=wait or progress or bool(timeout))
+            _started(client, str(answer["id"]), watching, waits=waits)
+
+
+def _timeouts(timeout: str, download_timeout: str, *, waits: bool) -> tuple[str, float]:
+    """How long one object may take, as typed, and how many seconds are waited for the job."""
+    if not timeout:
+        return download_timeout, 0.0
+    seconds = seconds_of(timeout, "--timeout")
+    return (download_timeout, seconds) if waits else (download_timeout or timeout, 0.0)
 
 
 def _with_token(body: dict[str, Any], token: str) -> dict[str, Any]:

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from cli import formats, output, storage
+from cli import clusterjobs, formats, output, storage
 from cli.client import Client, find_endpoints
-from cli.downloads import api, reports, watch
+from cli.downloads import api, jobtexts, reports, watch
 from cli.downloads.joboptions import seconds_of
-from cli.downloads.status import JobStatus, summary, when
+from cli.downloads.status import JobStatus
 from cli.downloads.watch import Watching
 from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
-from cli.options import EndpointOption, JsonOption, UnitsOption
+from cli.options import EndpointOption, JsonOption, UnitsOption, WaitTimeoutOption
 from cli.rebalance import KIND as KIND_REBALANCE
 from cli.rebalance import show_rebalance
 
 _KIND = "download"
 _RESILVER = "resilver"
-_SHOWN_ERRORS = 50
 JobArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", show_default=False, help="The job; the word download may stand before it."),
@@ -61,18 +61,15 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
     endpoint: EndpointOption = None,
 ) -> None:
     """Show the jobs that are running, or one in detail; `rebalance` moves objects to other targets, `resilver` not."""
-    if arguments == [KIND_REBALANCE]:
-        _show_rebalance(refresh, units=units, as_json=as_json, endpoint=endpoint)
-        return
-    if arguments == [_RESILVER]:
-        storage.show_resilver(as_json=as_json, endpoint=endpoint)
+    interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
+    plain = Watching(interval_seconds=interval_seconds, units=units, as_json=as_json)
+    if _show_others(arguments or (), plain, endpoint, show_all=show_all):
         return
     ids = _ids(arguments, at_most=1)
     if (story or ledger or only_failed) and not ids:
         raise UsageError("--story and --ledger need the id of a job:  haul show job ID --story")
     if only_failed and not ledger:
         raise UsageError("--only-failed goes with --ledger:  haul show job ID --ledger failed.jsonl --only-failed")
-    interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
     _check_chosen(ids, regex, progress=progress)
     with Client(find_endpoints(endpoint)) as client:
         if ledger:
@@ -82,16 +79,40 @@ def show_job(  # noqa: PLR0913 - a command's options are its parameters
             reports.show_story(client, ids[0], as_json=as_json)
             return
         if progress:
-            watching = Watching(shows_progress=True, interval_seconds=interval_seconds, units=units, as_json=as_json)
-            watch.report(client, watch.follow(client, ids[0], watching), watching)
+            _wait(client, ids[0], replace(plain, shows_progress=True))
             return
 
         def show() -> bool:
             if ids:
-                return _show_one(client, ids[0], units=units, verbose=verbose, as_json=as_json)
-            return _show_list(client, regex, show_all=show_all, as_json=as_json)
+                return _show_one(client, ids[0], plain, verbose=verbose)
+            _show_list(client, regex, show_all=show_all, as_json=as_json)
+            if not (arguments or regex or as_json):
+                output.lines(f"Also running: {kind} {job_id}" for kind, job_id in clusterjobs.running(client))
+            return True  # a list can always change
 
         _repeat(show, interval_seconds)
+
+
+def _show_others(words: Sequence[str], watching: Watching, endpoint: str | None, *, show_all: bool) -> bool:
+    """Show jobs that are no downloads, if a kind of them is named; returns whether one is."""
+    if words == [_RESILVER]:
+        storage.show_resilver(as_json=watching.as_json, endpoint=endpoint)
+        return True
+    kind = clusterjobs.kind_of(words[0]) if words else ""
+    if not kind and words != [KIND_REBALANCE]:
+        return False
+    _check_one(words[1:])
+    with Client(find_endpoints(endpoint)) as client:
+
+        def show() -> bool:
+            if not kind:
+                return show_rebalance(client, units=watching.units, as_json=watching.as_json)
+            if words[1:]:
+                return clusterjobs.show(clusterjobs.status(client, words[1]), watching)
+            return clusterjobs.show_kind(client, kind, only_running=not show_all, watching=watching)
+
+        _repeat(show, watching.interval_seconds)
+    return True
 
 
 def _check_chosen(ids: Sequence[str], regex: str, *, progress: bool) -> None:
@@ -101,34 +122,43 @@ def _check_chosen(ids: Sequence[str], regex: str, *, progress: bool) -> None:
         raise UsageError("--regex and an id cannot be used together")
 
 
-def _show_rebalance(refresh: str, *, units: Units, as_json: bool, endpoint: str | None) -> None:
-    interval_seconds = seconds_of(refresh, "--refresh") if refresh else 0.0
-    with Client(find_endpoints(endpoint)) as client:
-        _repeat(lambda: show_rebalance(client, units=units, as_json=as_json), interval_seconds)
-
-
 def wait_job(
     arguments: JobArguments = None,
     progress: Annotated[bool, typer.Option("--progress", help="Show progress meanwhile.")] = False,
-    timeout: Annotated[
-        str, typer.Option("--timeout", metavar="TIME", help="How long to wait; the job goes on after that.")
-    ] = "",
+    refresh: Annotated[str, typer.Option("--refresh", metavar="TIME", help="How often progress is shown.")] = "",
+    timeout: WaitTimeoutOption = "",
     units: UnitsOption = Units.IEC,
     as_json: JsonOption = False,
     endpoint: EndpointOption = None,
 ) -> None:
     """Wait until a job has ended; exit 1 if anything failed."""
-    ids = _ids(arguments, at_most=1)
+    ids = [word for word in _ids(arguments) if not clusterjobs.kind_of(word)]
+    _check_one(ids)
     if not ids:
         raise UsageError("the id of the job is missing:  haul wait ID")
     watching = Watching(
         shows_progress=progress,
+        interval_seconds=seconds_of(refresh, "--refresh") if refresh else 0.0,
         timeout_seconds=seconds_of(timeout, "--timeout") if timeout else 0.0,
         units=units,
         as_json=as_json,
     )
     with Client(find_endpoints(endpoint)) as client:
-        watch.report(client, watch.follow(client, ids[0], watching), watching)
+        _wait(client, ids[0], watching)
+
+
+def _wait(client: Client, job_id: str, watching: Watching) -> None:
+    if clusterjobs.find(client, job_id):
+        clusterjobs.report(clusterjobs.follow(client, job_id, watching), watching)
+    else:
+        watch.report(client, watch.follow(client, job_id, watching), watching)
+
+
+def _stop(client: Client, job_id: str) -> None:
+    if clusterjobs.find(client, job_id):
+        clusterjobs.stop(client, job_id)
+    else:
+        api.abort(client, job_id)
 
 
 def _changing(
@@ -152,7 +182,7 @@ def _changing(
 
 
 stop_job = _changing(
-    api.abort,
+    _stop,
     lambda job: not job.is_over,
     done="Stopped",
     none="No job is running.",
@@ -187,8 +217,13 @@ def _ids(arguments: Sequence[str] | None, *, at_most: int | None = None) -> list
     if ids and ids[0] == _KIND:
         ids = ids[1:]
     if at_most is not None and len(ids) > at_most:
-        raise UsageError(f"one job at a time, but there are several: {', '.join(formats.name(i) for i in ids)}")
+        _check_one(ids)
     return ids
+
+
+def _check_one(ids: Sequence[str]) -> None:
+    if len(ids) > 1:
+        raise UsageError(f"one job at a time, but there are several: {', '.join(formats.name(i) for i in ids)}")
 
 
 def _choose(
@@ -200,7 +235,7 @@ def _choose(
     regex: str,
 ) -> list[str]:
     """The ids meant: as given, or looked up."""
-    ids = _ids(arguments)
+    ids = [word for word in _ids(arguments) if not clusterjobs.kind_of(word)]
     if sum((bool(ids), everything, bool(regex))) != 1:
         raise UsageError("say which jobs: ids, --all, or --regex REGEX")
     if ids:
@@ -238,68 +273,24 @@ def _repeat(show: Callable[[], bool], interval_seconds: float) -> None:
         raise typer.Exit(130) from None
 
 
-def _show_one(client: Client, job_id: str, *, units: Units, verbose: bool, as_json: bool) -> bool:
+def _show_one(client: Client, job_id: str, watching: Watching, *, verbose: bool) -> bool:
     """Show one job; returns whether it is still running."""
-    job = api.status(client, job_id, only_active=not (verbose or as_json))
-    if as_json:
+    if other := clusterjobs.find(client, job_id):
+        return clusterjobs.show(other, watching)
+    job = api.status(client, job_id, only_active=not (verbose or watching.as_json))
+    if watching.as_json:
         output.show_json(job.wire)
     else:
-        output.lines(describe(job, units, verbose=verbose))
+        output.lines(jobtexts.describe(job, watching.units, verbose=verbose))
     return not job.is_over
 
 
-def _show_list(client: Client, regex: str, *, show_all: bool, as_json: bool) -> bool:
-    """Show the jobs that match; a list can always change."""
+def _show_list(client: Client, regex: str, *, show_all: bool, as_json: bool) -> None:
+    """Show the downloads that match."""
     found = api.jobs(client, regex=regex, only_active=not show_all)
     if as_json:
         output.show_json([job.wire for job in found])
     elif found:
-        header = ("JOB", "STATE", "DONE", "ERRORS", "STARTED", "TOOK", "DESCRIPTION")
-        output.show_table(header, [_row(job) for job in found], right=(2, 3, 5))
+        output.show_table(jobtexts.HEADER, [jobtexts.row(job) for job in found], right=(2, 3, 5))
     else:
         output.note("No jobs." if show_all else "No running jobs; --all shows those that have ended, too.")
-    return True
-
-
-def _row(job: JobStatus) -> tuple[str, ...]:
-    return (
-        formats.name(job.id),
-        job.state,
-        f"{formats.count(job.done_count)}/{formats.count(job.object_count)}",
-        formats.count(job.error_count),
-        when(job.started),
-        formats.duration(job.duration_seconds) if job.is_over else "-",
-        formats.name(job.description),
-    )
-
-
-def describe(job: JobStatus, units: Units, *, verbose: bool) -> list[str]:
-    """One job in a few lines; with `verbose` its errors and the objects on their way."""
-    result = [
-        f"{formats.name(job.id)}  {formats.name(job.description)}",
-        f"  state:    {job.state}",
-        *([f"  source:   {formats.name(job.source)}"] if job.source else []),
-        f"  started:  {when(job.started)}",
-    ]
-    if job.is_over:
-        result += [f"  ended:    {when(job.finished)}", f"  result:   {summary(job, units)}"]
-    else:
-        at_least = "" if job.total > 0 or job.all_dispatched else "at least "
-        done = f"{formats.count(job.done_count)} of {at_least}{formats.count(job.object_count, 'object')}"
-        result += [f"  done:     {done}, {formats.count(job.error_count)} failed, {len(job.current)} on their way"]
-    if job.silent_targets:
-        result.append(f"  silent:   {formats.name(', '.join(job.silent_targets))} (last known figures are shown)")
-    if not verbose:
-        hint = "-v lists the errors" if job.error_count else ""
-        return result if not hint else [*result, f"  errors:   {formats.count(job.error_count)} ({hint})"]
-    if job.current:
-        result.append("  on their way:")
-        for task in job.current:
-            total = f" of {formats.size(task.total_bytes, units)}" if task.total_bytes else ""
-            result.append(f"    {formats.name(task.name)}  {formats.size(task.downloaded_bytes, units)}{total}")
-    if job.failures:
-        result.append("  errors:")
-        result += [f"    {formats.name(f.name)}: {formats.name(f.reason)}" for f in job.failures[:_SHOWN_ERRORS]]
-        if (hidden := job.error_count - min(len(job.failures), _SHOWN_ERRORS)) > 0:
-            result.append(f"    … and {formats.count(hidden)} more (--json has all that the cluster tells)")
-    return result

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import typer
 
@@ -16,6 +17,7 @@ from cli import formats, output
 from cli.client import Client
 from cli.downloads import api
 from cli.downloads.display import Bars, Display, Lines, Nothing
+from cli.downloads.joboptions import seconds_of
 from cli.downloads.progress import Meter
 from cli.downloads.status import JobStatus, summary
 from cli.errors import CommandError, NoAnswer, ServerError
@@ -44,6 +46,17 @@ class Watching:
     units: Units = Units.IEC
     as_json: bool = False
 
+    @classmethod
+    def typed(cls, *, progress: bool, timeout: str, units: Units, as_json: bool) -> Self:
+        """By the options of a command that starts a job; raises UsageError."""
+        timeout_seconds = seconds_of(timeout, "--timeout") if timeout else 0.0
+        return cls(shows_progress=progress, timeout_seconds=timeout_seconds, units=units, as_json=as_json)
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether something was typed that means nothing unless the job is waited for."""
+        return self.shows_progress or self.timeout_seconds > 0
+
 
 def follow(
     client: Client, job_id: str, watching: Watching, *, sleep: Callable[[float], None] = time.sleep
@@ -57,7 +70,7 @@ def follow(
         with display:
             return _follow(client, job_id, watching, display, show_every, sleep)
     except KeyboardInterrupt:
-        _say_how_to_go_on(job_id)
+        say_how_to_go_on(job_id)
         raise typer.Exit(_INTERRUPTED) from None
 
 
@@ -86,7 +99,7 @@ def _follow(
         try:
             status = api.status(client, job_id, only_active=True)
         except (NoAnswer, ServerError) as error:
-            if not _may_pass(error) or now - heard > _PATIENCE_SECONDS:
+            if not may_pass(error) or now - heard > _PATIENCE_SECONDS:
                 raise
             display.trouble(str(error).splitlines()[0])
         else:
@@ -106,11 +119,13 @@ def _follow(
         pause = min(pause * 1.5, _LAST_POLL_SECONDS)
 
 
-def _may_pass(error: NoAnswer | ServerError) -> bool:
+def may_pass(error: NoAnswer | ServerError) -> bool:
+    """Whether a cluster that answers so, or not at all, may be asked again."""
     return isinstance(error, NoAnswer) or error.status in {429, 500, 502, 503, 504}
 
 
-def _say_how_to_go_on(job_id: str) -> None:
+def say_how_to_go_on(job_id: str) -> None:
+    """What a user who has pressed Ctrl-C may do next."""
     output.note("")
     output.note(f"The job {job_id} goes on in the cluster.")
     output.note(f"  watch it again:  haul show job {job_id} --progress")

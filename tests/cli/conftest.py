@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
 
 from cli import main
 from tests.cli.standin import Cluster
+from tests.cluster import Cluster as RealCluster
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,23 @@ def haul(state_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def quiet_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What nodes in this process log goes to a file, because what commands print is read."""
+    with (tmp_path_factory.mktemp("log") / "nodes.log").open("w") as log:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+        yield
+        structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, quiet_nodes: None) -> Iterator[RealCluster]:
+    """A real cluster, which a module may have with other settings."""
+    with RealCluster(tmp_path_factory.mktemp("cluster"), targets=2, mountpaths=2) as cluster:
+        cluster.wait_until_ready()
+        yield cluster
 
 
 @pytest.fixture

@@ -31,6 +31,9 @@ class Cluster:
         """What is listed of buckets elsewhere."""
         self.puts: list[tuple[str, int]] = []
         self.statuses: dict[str, list[dict[str, Any]]] = {}
+        self.cluster_jobs: dict[str, list[dict[str, Any]]] = {}
+        """Statuses of jobs that are no downloads, like `statuses`."""
+        self.stopped: list[str] = []
         self.refuse_download: tuple[int, str] | None = None
         self.corrupt_reads = False
         self.cut_reads = False
@@ -139,6 +142,23 @@ class _Handler(BaseHTTPRequestHandler):
         smap = {"pmap": {"p1": proxy}, "tmap": {"t1": target, "t2": gone}, "proxy_si": proxy}
         self._answer(200, json.dumps(smap | {"uuid": "c1", "version": "3"}).encode())
 
+    def _cluster(self, rest: str, query: dict[str, list[str]], body: bytes) -> None:
+        message, jobs = json.loads(body), self.cluster.cluster_jobs
+        if self.command == "PUT":
+            self.cluster.stopped.append(message["value"]["id"])
+            self._answer(200)
+        elif query["what"] == ["running_all"]:
+            running = [(job_id, found[0]) for job_id, found in jobs.items() if not found[0]["end_time"]]
+            self._answer(200, json.dumps([f"{found['kind']}[{job_id}]" for job_id, found in running]).encode())
+        elif message["id"] not in jobs:
+            raise _Error(404, f'"{message["id"]}" not found', "ErrXactNotFound")
+        elif query["what"] == ["status"]:
+            found = jobs[message["id"]]
+            self._answer(200, json.dumps(found.pop(0) if len(found) > 1 else found[0]).encode())
+        else:
+            stats = {"loc-objs": "2", "loc-bytes": "2048"}
+            self._answer(200, json.dumps({"t1": [{"id": message["id"], "kind": "copy-bck", "stats": stats}]}).encode())
+
     def _bucket(self, name: str) -> dict[str, bytes]:
         if name not in self.cluster.buckets:
             raise _Error(404, f'bucket "ais://{name}" does not exist', "ErrBckNotFound")
@@ -153,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         message = json.loads(body)
         action = message["action"]
-        if action in {"evict-remote-bck", "evict-listrange", "prefetch-listrange", "set-bprops"}:
+        if action in {"evict-remote-bck", "evict-listrange", "prefetch-listrange", "set-bprops", "reset-bprops"}:
             asked = {key: values[0] for key, values in query.items()}
             self.cluster.asked.append((self.command, name, asked, message))
             self._answer(200, b"dnl-9" if action.endswith("listrange") else b"")

@@ -24,6 +24,7 @@ from cli.cluster.shape import ClusterShape, NodeShape, Wanted
 from cli.errors import CommandError, UsageError
 from tests.cli.conftest import Haul
 from tests.etcd import Etcd
+from tests.ports import free_port
 
 SHAPE = ClusterShape(
     cluster_id="c1",
@@ -82,12 +83,13 @@ def test_what_differs_is_named() -> None:
         "--targets 3 (it has 2)",
         "--durability power-loss (it has process)",
     ]
+    assert shape.differences(SHAPE, Wanted(s3_port=9000)) == ["--s3-port 9000 (it has none)"]
     assert shape.differences(SHAPE, Wanted(meta_store="etcd://a:1")) == ["--meta-store etcd://a:1 (it has none)"]
 
 
-def test_a_shape_from_before_there_was_a_choice_of_stores(tmp_path: Path) -> None:
+def test_a_shape_from_before_there_was_a_choice_of_stores_and_s3(tmp_path: Path) -> None:
     plain = json.loads(SHAPE.to_json())
-    del plain["meta_store"]
+    del plain["meta_store"], plain["s3_port"]
     (tmp_path / "cluster.json").write_text(json.dumps(plain))
     assert shape.load(tmp_path) == SHAPE
 
@@ -99,6 +101,7 @@ def test_a_shape_from_before_there_was_a_choice_of_stores(tmp_path: Path) -> Non
         Wanted(mountpaths=65),
         Wanted(port=0),
         Wanted(port=65536),
+        Wanted(s3_port=0),
         Wanted(durability="never"),
         Wanted(allow_origins=("10.0.0.1/8",)),
         Wanted(allow_origins=("everything",)),
@@ -128,6 +131,22 @@ def test_configurations(tmp_path: Path) -> None:
     assert fields["mountpaths"] == [f"{directory}/t1/mp1", f"{directory}/t1/mp2"]
     assert fields["proxies"] == ["http://127.0.0.1:8080"]
     assert (fields["allow_origins"], fields["durability"]) == (["127.0.0.0/8"], "process")
+
+
+def test_s3_has_ports_of_its_own(tmp_path: Path) -> None:
+    first, second = NodeShape("p1", "proxy", 8080), NodeShape("p2", "proxy", 8081)
+    plan = replace(SHAPE, nodes=(first, second, NodeShape("t1", "target", 8084)), s3_port=8082)
+    ports_of_s3 = [configs.fields_of(plan, tmp_path, node).get("s3_port") for node in plan.nodes]
+    assert ports_of_s3 == [8082, 8083, None]
+    assert plan.s3_endpoints[1:3] == ("http://127.0.0.1:8081/s3", "http://127.0.0.1:8082")
+    port = free_port()
+    nodes = ports.assign("127.0.0.1", port, 2, 2, port + 2)
+    assert [node.port - port for node in nodes[:2]] == [0, 1]
+    assert not {port + 2, port + 3} & {node.port for node in nodes}
+    with pytest.raises(UsageError, match="cannot be p2's and that of S3"):
+        ports.assign("127.0.0.1", port, 2, 1, port + 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CommandError, match="--s3-port"):
+        ports.assign("127.0.0.1", port, 1, 1, taken.getsockname()[1])
 
 
 def test_ports() -> None:
@@ -242,14 +261,6 @@ def test_a_taken_port_is_named_and_nothing_is_left(haul: Haul, tmp_path: Path, s
 # From here on with the real nodes.
 
 
-def free_port(count: int = 1) -> int:
-    """The first of `count` ports in a row that are free."""
-    port = 20_000 + os.getpid() % 20_000
-    while not all(ports.next_free("127.0.0.1", port + offset) == port + offset for offset in range(count)):
-        port += 1
-    return port
-
-
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -292,7 +303,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def running(haul: Haul, directory: Path) -> Running:
     """The cluster of this module, all of it running."""
     plan = shape.load(directory)
-    cluster = Running(haul, directory, plan.proxies[0].port if plan else free_port(2))
+    cluster = Running(haul, directory, plan.proxies[0].port if plan else free_port())
     if plan:
         cluster.up()
     else:

@@ -63,8 +63,10 @@ def test_evicting(haul: Haul, cluster: Cluster) -> None:
         (["evict", "s3://bucket/x", "--keep-md"], "whole buckets"),
         (["prefetch", "s3://bucket/a/../b"], "invalid object name"),
         (["prefetch", "s3://bucket", "--list", "-"], "expected names"),
-        (["bucket", "props", "set", "ais://b", "mirror.copies=2"], "expected backend_bck="),
-        (["bucket", "props", "set", "ais://b", "backend_bck"], "expected backend_bck="),
+        (["bucket", "props", "set", "ais://b", "mirror.copies"], "expected NAME=VALUE"),
+        (["bucket", "props", "set", "ais://b", "{"], "no JSON object"),
+        (["bucket", "props", "set", "ais://b", "mirror=1", "mirror.copies=2"], "both a value and"),
+        (["bucket", "props", "set", "ais://b", "backend_bck"], "such as backend_bck="),
         (["bucket", "props", "set", "ais://b", "backend_bck=s3://x/y"], "a bucket is expected"),
     ],
 )
@@ -85,12 +87,31 @@ def test_a_bucket_in_front_of_another(haul: Haul, cluster: Cluster) -> None:
     ]
 
 
+def test_properties_of_all_kinds_are_set(haul: Haul, cluster: Cluster) -> None:
+    words = ["mirror.copies=2", "mirror.enabled=false", "checksum.type=md5", "access=12"]
+    assert haul("bucket", "props", "set", "b", *words).out == f"Changed ais://b: {', '.join(words)}\n"
+    assert haul("bucket", "props", "set", "ais://b", '{"mirror": {"copies": 2}}').code == 0
+    assert haul("bucket", "props", "reset", "ais://b").out == "Reset the properties of ais://b\n"
+    mirror = {"copies": 2, "enabled": False}
+    assert [message for _, _, _, message in cluster.asked] == [
+        {"action": "set-bprops", "value": {"mirror": mirror, "checksum": {"type": "md5"}, "access": "12"}},
+        {"action": "set-bprops", "value": {"mirror": {"copies": 2}}},
+        {"action": "reset-bprops"},
+    ]
+
+
 def test_properties(haul: Haul, cluster: Cluster) -> None:
     cluster.buckets["b"] = {}
     assert haul("bucket", "props", "show", "ais://b").out == (
         "PROPERTY        VALUE\nbackend_bck     none\nbid             7\nmirror.copies   2\nmirror.enabled  false\n"
     )
     assert json.loads(haul("bucket", "props", "show", "ais://b", "--json").out)["bid"] == "7"
+    assert haul("show", "bucket", "ais://b", "mirror").out.splitlines()[1:] == [
+        "mirror.copies   2",
+        "mirror.enabled  false",
+    ]
+    assert json.loads(haul("bucket", "props", "show", "ais://b", "bid", "--json").out) == "7"
+    assert "Did you mean mirror?" in haul("bucket", "props", "show", "ais://b", "miror").err
     assert haul("bucket", "props", "show", "ais://none").code == 1
 
 
