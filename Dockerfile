@@ -19,6 +19,7 @@ COPY common ./common
 COPY proxy ./proxy
 COPY target ./target
 COPY cli ./cli
+COPY haul ./haul
 COPY deploy/docker/health.py /opt/haul/bin/haul-health
 RUN /opt/haul/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && /opt/haul/bin/pip uninstall --quiet --yes pip setuptools \

@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-clouds test-compose soak soak-resume soak-chaos soak-cluster soak-store bench debian clean
+.PHONY: help install dev demo demo-down image up down scale upgrade check format test test-packages test-clouds test-sdk test-compose soak soak-resume soak-chaos soak-cluster soak-store bench debian clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ format: dev ## bring all files into their form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: dev test-packages ## all tests that need neither npm nor a container engine; ARGS="-k name" chooses
+test: dev test-packages ## all tests that need neither npm nor a container engine; ARGS="-k name" chooses, ARGS="-n 2 --dist loadfile" takes two files at a time
 	$(BIN)/pytest $(ARGS)
 
 test-packages:
@@ -70,6 +70,11 @@ test-packages:
 test-clouds: dev ## the tests on emulators of clouds, which npm installs into .azurite once
 	@command -v npm >/dev/null || deploy/debian-packages.sh deploy/debian-packages-clouds.txt
 	$(BIN)/pytest tests/clouds $(ARGS)
+
+test-sdk: dev ## AIStore's own Python SDK, which PyPI puts into .sdk once, in several versions and with PyTorch
+	@deploy/debian-packages.sh deploy/debian-packages-sdk.txt
+	$(BIN)/python -m tests.sdk.environments
+	$(BIN)/pytest tests/sdk $(ARGS)
 
 test-compose: dev ## build the image and pass the tests on containers; starts an engine if none answers
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
@@ -100,5 +105,5 @@ debian: ## install the Debian packages that tests and benchmarks use, if any is 
 	@deploy/debian-packages.sh deploy/debian-packages-compose.txt
 
 clean: demo-down ## remove everything that can be made again, but for .venv
-	rm -rf .azurite .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .azurite .demo .sdk build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

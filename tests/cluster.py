@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -13,6 +13,7 @@ import httpx
 import uvloop
 
 from common import node
+from common.logs import RecentLines
 from common.vault import new_key
 from proxy.app import ProxyNode
 from proxy.config import ProxyConfig
@@ -58,6 +59,7 @@ class Cluster:
         proxies: int = 1,
         hf_endpoint: str = "",
         backends: str = "",
+        proxy_settings: Mapping[str, Any] | None = None,
         **target_settings: Any,
     ) -> None:
         self._root = root
@@ -73,6 +75,8 @@ class Cluster:
         self._configs: dict[str, Any] = {}
         self._listeners: dict[str, Any] = {}
         self.urls: dict[str, str] = {}
+        self.logs: dict[str, RecentLines] = {}
+        """What nodes keep of their logs; nothing comes here by itself, because all share the test's log."""
         self.proxy_ids = [f"p{n + 1}" for n in range(proxies)]
         self.target_ids = [f"t{n + 1}" for n in range(targets)]
         for node_id in (*self.proxy_ids, *self.target_ids):
@@ -80,7 +84,10 @@ class Cluster:
             self.urls[node_id] = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for node_id in self.proxy_ids:
             self._configs[node_id] = ProxyConfig(
-                **self._common(node_id), meta_store=f"sqlite:{root}/meta.db", hf_endpoint=hf_endpoint
+                **self._common(node_id),
+                meta_store=f"sqlite:{root}/meta.db",
+                hf_endpoint=hf_endpoint,
+                **(proxy_settings or {}),
             )
         for node_id in self.target_ids:
             paths = [root / node_id / f"mp{n + 1}" for n in range(mountpaths)]
@@ -123,7 +130,8 @@ class Cluster:
         """Start a node on the port that it has had from the beginning."""
         config = self._configs[node_id]
         listener = self._listeners.pop(node_id, None) or node.listen("127.0.0.1", config.port)
-        built = TargetNode(config, self._nursery) if node_id in self.target_ids else ProxyNode(config)
+        log = self.logs[node_id] = RecentLines()
+        built = TargetNode(config, self._nursery, log) if node_id in self.target_ids else ProxyNode(config, log)
         self._served[node_id] = _Served(built, listener)
 
     def stop(self, node_id: str) -> None:

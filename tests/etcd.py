@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.crash.processes import free_port
 from tests.networks import HERE, Host
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 _HEARTBEAT_MS = 50

@@ -92,7 +92,7 @@ class FtpServer:
 
 
 class SftpServer:
-    """`known_hosts` is a line with its key; `reads` counts requests for bytes, `drop_after` breaks off."""
+    """`known_hosts` is a line with its key; `reads` counts requests for bytes; `drop_after`, `stats_to_drop` break."""
 
     def __init__(self, folder: Path) -> None:
         asyncssh.set_log_level(_QUIET)
@@ -102,6 +102,7 @@ class SftpServer:
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: list[Any] = []
         self.reads = 0
+        self.stats_to_drop = 0
         self.drop_after: int | None = None
         self.port = 0
 
@@ -156,6 +157,12 @@ class SftpServer:
         class Files(asyncssh.SFTPServer):
             def __init__(self, channel: Any) -> None:
                 super().__init__(channel, chroot=str(folder))
+
+            def stat(self, path: bytes) -> Any:
+                if server.stats_to_drop:
+                    server.stats_to_drop -= 1
+                    self.connection.abort()
+                return super().stat(path)
 
             def read(self, file_obj: Any, offset: int, size: int) -> bytes:
                 server.reads += 1

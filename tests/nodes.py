@@ -19,8 +19,8 @@ import httpx
 import msgpack
 
 from tests.cluster import Api
-from tests.crash.processes import free_port
 from tests.networks import HERE, Host
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ from docker.models.containers import Container
 
 from tests.cluster import Api
 from tests.compose import originserver
-from tests.crash.processes import free_port
 from tests.nodes import is_ready
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]

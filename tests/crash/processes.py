@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import random
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,19 +13,7 @@ from cli.cluster import service
 from cli.cluster.shape import Wanted
 from tests.cluster import Api
 from tests.origin import Origin
-
-
-def free_port() -> int:
-    """The first of a row of free ports, below those that the kernel gives to outgoing connections."""
-    while True:
-        first = random.randrange(20_000, 32_000, 16)
-        with contextlib.ExitStack() as probes:
-            try:
-                for port in range(first, first + 16):
-                    probes.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
-            except OSError:
-                continue
-            return first
+from tests.ports import free_port
 
 
 class Processes:

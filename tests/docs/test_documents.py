@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from cli import groups, tree
 from common.settings import Settings
 from proxy.config import ProxyConfig
 from target.config import TargetConfig
@@ -43,6 +46,19 @@ def test_the_links_of_the_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_command_is_described_once_where_commands_are_described() -> None:
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    described = re.findall(r"`haul ([a-z][a-z -]*)`", "\n".join(re.findall(r"^\| .*", text, re.MULTILINE)))
+    root = typer.main.get_command(tree.build())
+    commands = []
+    for path in groups.paths_of(root):
+        command: Any = root
+        for word in path:
+            command = command.commands[word]
+        commands += [] if getattr(command, "commands", None) else [" ".join(path)]
+    assert sorted(described) == sorted([*commands, "show storage", "storage show"])
 
 
 def test_the_product_is_imported_from_this_repository() -> None:

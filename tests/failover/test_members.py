@@ -80,6 +80,7 @@ class TestMaintenance:
 
     def test_wrong_requests_change_nothing(self, tmp_path: Path) -> None:
         with Nodes(tmp_path, targets=2) as nodes:
+            wait_until_settled(nodes, {"t1", "t2"})
             version = nodes.smap()["version"]
             for action, node_id, status, text in (
                 ("start-maintenance", "t9", 404, "t9"),
@@ -89,8 +90,20 @@ class TestMaintenance:
             ):
                 answer = change(nodes, action, node_id)
                 assert (answer.status_code, text in answer.json()["message"]) == (status, True), answer.text
+            for option, wrong in (
+                ("dry_run", True),
+                ("skip_rebalance", "true"),
+                ("skip_rebalance", 1),
+                ("rm_user_data", "no"),
+            ):
+                for action in ("start-maintenance", "stop-maintenance", "decommission-node"):
+                    value = {"sid": "t1", option: wrong}
+                    answer = nodes.api.call("PUT", "/v1/cluster", {"action": action, "value": value})
+                    assert (answer.status_code, option in answer.json()["message"]) == (400, True), answer.text
             assert nodes.smap()["version"] == version
-            assert change(nodes, "decommission-node", "t1").status_code == 200
+            every = {"skip_rebalance": False, "rm_user_data": True, "keep_initial_config": False, "no_shutdown": True}
+            message = {"action": "decommission-node", "value": {"sid": "t1", **every}}
+            assert nodes.api.call("PUT", "/v1/cluster", message).status_code == 200
             answer = change(nodes, "start-maintenance", "t2", "p2")
             assert (answer.status_code, "last one" in answer.json()["message"]) == (400, True)
             done = haul(nodes, "cluster", "add-remove-nodes", "stop-maintenance", "t7")

@@ -20,7 +20,9 @@ from common.nodeclient import NodeClient
 from target.addresses import Address, OwnAddresses
 from target.downloads.copies import Copies
 from target.downloads.service import Downloads
+from target.gates import Gates
 from target.membership import Membership
+from target.proxies import Proxies
 from target.rebalance.neighbours import Neighbours
 from target.storage.store import Store
 from tests.serving import serving
@@ -125,7 +127,10 @@ def nobodys_url() -> str:
 def member(client: NodeClient, *urls: str) -> Membership:
     disks = SimpleNamespace(view=SimpleNamespace(placed=(1,)), describe=list)
     store = SimpleNamespace(mountpaths=disks, note_buckets=lambda *_: None, retain_buckets=lambda *_: None)
-    return Membership(NODE, urls, client, cast(Store, store), OwnAddresses(lambda _: None), interval_seconds=0.01)
+    proxies = Proxies(urls, client, TaskScope(), patience_seconds=0.2)
+    return Membership(
+        NODE, proxies, client, cast(Store, store), OwnAddresses(lambda _: None), Gates(), interval_seconds=0.01
+    )
 
 
 @contextlib.asynccontextmanager
@@ -160,7 +165,7 @@ def test_that_the_store_is_away_counts_only_when_every_proxy_that_runs_says_so(
     other: str, proxies: list[tuple[Proxy, str]], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first, url), (second, second_url) = proxies
-    monkeypatch.setattr("target.membership._CALL_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("target.proxies._CALL_SECONDS", 0.5)
 
     async def scenario() -> None:
         client = NodeClient()
@@ -207,6 +212,53 @@ def test_calls_at_the_same_time_do_not_lead_each_other_past_the_proxy_that_lives
         membership = member(client, nobodys_url(), url)
         await asyncio.gather(*(membership.announce_end(f"dnl-{number}") for number in range(5)))
         assert sorted(path for path, _ in proxy.asked) == [f"/intra/v1/shares/dnl-{n}/finished" for n in range(5)]
+        await client.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("which", ["report", "hint"])
+def test_hung_proxies_are_not_waited_for_and_not_asked_first_again(
+    which: str, proxies: list[tuple[Proxy, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many hang: a lease is shorter than the time that it takes to give up two of them."""
+    proxy, url = proxies[0]
+    monkeypatch.setattr("target.proxies._CALL_SECONDS", 3600.0)
+
+    async def scenario() -> None:
+        client = NodeClient(timeout_seconds=3600.0)
+        with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+            mute = [f"http://127.0.0.1:{hung.getsockname()[1]}" for hung in (first, second)]
+            membership = member(client, *mute, url)
+            ask = membership.report_once if which == "report" else lambda: membership.announce_end("dnl-1")
+            async with asyncio.timeout(60):
+                await ask()
+            assert len(proxy.asked) == 1
+            for hung in (first, second):
+                hung.accept()[0].close()
+                hung.settimeout(0)
+            async with asyncio.timeout(60):
+                await ask()
+            assert len(proxy.asked) == 2
+            for hung in (first, second):
+                with pytest.raises(BlockingIOError):
+                    hung.accept()
+        await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_proxy_that_is_only_slow_is_heard(proxies: list[tuple[Proxy, str]]) -> None:
+    """Though the next ones, which do not know better, have been asked meanwhile."""
+    (slow, url), (away, away_url) = proxies
+    away.is_store_away = True
+    slow.before = lambda: wait_for(lambda: away.asked)
+
+    async def scenario() -> None:
+        client = NodeClient()
+        membership = member(client, url, away_url)
+        await membership.report_once()
+        assert membership.is_ready
         await client.close()
 
     asyncio.run(scenario())
@@ -285,11 +337,13 @@ def test_who_is_asked_to_store_something_before_it_knows_the_map_learns_it_first
         client = NodeClient()
         membership = member(client, proxies[0][1])
         unused: Any = None
-        neighbours = Neighbours(unused, membership, client, unused, unused, unused, unused)
+        neighbours = Neighbours(unused, membership, client, unused, unused, unused, unused, unused)
         await neighbours.check_owned(Bucket("b"), "o")
         proxies[0][0].is_store_away = True
         with pytest.raises(Unavailable, match="no storage targets"):
-            await Neighbours(unused, member(client, proxies[0][1]), client, *[unused] * 4).check_owned(Bucket("b"), "o")
+            await Neighbours(
+                unused, member(client, proxies[0][1]), client, unused, unused, unused, unused, unused
+            ).check_owned(Bucket("b"), "o")
         await client.close()
 
     asyncio.run(scenario())
@@ -320,6 +374,6 @@ class TestOwnAddresses:
             assert denied[-1] >= {*numbers, ("127.0.0.1", 8081)}
             addresses.take([NODE])
             assert denied[-1] == {("127.0.0.1", 1)}
-            await scope.close()
+            assert await scope.close() == [], "though it has just been told of a change"
 
         asyncio.run(scenario())

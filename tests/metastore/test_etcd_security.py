@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -141,6 +142,9 @@ def certificate(folder: Path, name: str, signer: str) -> None:
     )
 
 
+# A call that is broken off in the middle of a handshake leaves its transport to the garbage collector: httpcore 1.0.9
+# (`AnyIOStream.start_tls`) closes it after an Exception, and a CancelledError is none.
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_tls_with_client_certificates(tmp_path: Path) -> None:
     for name in ("ca", "other-ca"):
         authority(tmp_path, name)
@@ -187,3 +191,4 @@ def test_tls_with_client_certificates(tmp_path: Path) -> None:
 
     with etcd:
         run(scenario)
+        gc.collect()  # here, where it is known whose they are
