@@ -12,8 +12,12 @@ from pathlib import Path
 from common.metastore.base import MetaStore
 from common.metastore.embedded import EmbeddedStore
 from common.metastore.etcd.store import EtcdStore
+from common.metastore.etcd.timing import Timing
 from common.metastore.memory import MemoryStore
 from tests.etcd import Etcd
+
+_PATIENT = Timing(call_seconds=20.0, attempt_seconds=5.0)
+"""What a call does is the subject here, and not when a disk that is slow to sync is given up."""
 
 
 class FakeClock:
@@ -86,7 +90,7 @@ class EtcdHarness:
     """One client for each member; every test has an empty part of the same etcd."""
 
     racers = 4
-    lease_seconds = 2.0
+    lease_seconds = 4.0
     certain_part = 0.4
 
     def __init__(self, etcd: Etcd) -> None:
@@ -98,7 +102,7 @@ class EtcdHarness:
         self._keep_revisions = keep_revisions
         cluster_id = secrets.token_hex(4)
         urls = self._etcd.urls
-        stores = [EtcdStore(urls[first:] + urls[:first], cluster_id) for first in range(len(urls))]
+        stores = [EtcdStore(urls[first:] + urls[:first], cluster_id, timing=_PATIENT) for first in range(len(urls))]
         async with AsyncExitStack() as stack:
             for store in stores:
                 stack.push_async_callback(store.close)

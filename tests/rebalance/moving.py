@@ -14,7 +14,7 @@ from tests.nodes import Nodes
 from tests.waiting import wait_for
 
 OBJECTS = 320
-UNAME = "ais/@#/b/"
+BUCKET = "b"
 SETTINGS: dict[str, Any] = {"rebalance_keep_seconds": 3.0}
 PATIENT: dict[str, Any] = {"failover_grace_seconds": 60.0}
 """Nobody is given up because the machine is busy."""
@@ -27,21 +27,21 @@ def body_of(name: str, edition: int = 1) -> bytes:
 
 
 def fill(nodes: Nodes, names: list[str] = NAMES) -> None:
-    nodes.api.create_bucket("b")
+    nodes.api.create_bucket(BUCKET)
     for name in names:
-        nodes.api.put("b", name, body_of(name))
+        nodes.api.put(BUCKET, name, body_of(name))
 
 
-def owner_of(name: str, targets: list[str]) -> str:
+def owner_of(name: str, targets: list[str], bucket: str = BUCKET) -> str:
     """By the rule of placement, computed here."""
-    return targets[choose(digest(UNAME + name), [digest(target) for target in targets])]
+    return targets[choose(digest(f"ais/@#/{bucket}/{name}"), [digest(target) for target in targets])]
 
 
 def copies(nodes: Nodes) -> dict[str, list[str]]:
     """The targets that have a file of each object, as their disks say."""
     found: dict[str, list[str]] = {}
     for target in nodes.target_ids:
-        for root in (nodes.directory / target).glob("mp*/@ais/b/%ob"):
+        for root in (nodes.directory / target).glob(f"mp*/@ais/{BUCKET}/%ob"):
             for path in root.rglob("*"):
                 if path.is_file():
                     found.setdefault(str(path.relative_to(root)), []).append(target)
