@@ -7,8 +7,9 @@ import time
 
 from bench.contest import Bench
 from bench.results import Figure, RowResult, Series
+from common.bulkplacement import digests, owners
 from common.names import Bucket
-from common.placement import digest, digests, owners
+from common.placement import digest
 
 _TARGETS = 16
 

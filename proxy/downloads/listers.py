@@ -21,11 +21,11 @@ from common import clock
 from common.backends.asking import Asking
 from common.backends.base import MAX_PAGE, ObjectPage, OriginUnavailable, SourceObject
 from common.buckets import BucketRecord
+from common.bulkplacement import digests
 from common.errors import BucketNotFound, HaulError, InvalidRequest, OriginError, RequestError, RequestTooLarge
 from common.lifecycle import TaskScope
 from common.links import redact
 from common.names import Bucket
-from common.placement import digests
 from common.shares import JobSpec
 from common.vault import Sealed, Vault
 from proxy.buckets import Buckets

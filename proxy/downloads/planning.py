@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from common.bulkplacement import digests, owners
 from common.clustermap import ClusterMap, Node, NoTargets
-from common.placement import choose, digest, digests, owners
+from common.placement import choose, digest
 from common.shares import JobSpec, TaskSpec
 from proxy.downloads.records import Assignment
 from proxy.downloads.requests import DownloadRequest

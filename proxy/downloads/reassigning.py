@@ -17,10 +17,11 @@ from typing import Any
 import structlog
 
 from common import clock, failpoints
+from common.bulkplacement import digests, owners
 from common.clustermap import Node
 from common.errors import HaulError, Unavailable
 from common.lifecycle import TaskScope
-from common.placement import digest, digests, owners
+from common.placement import digest
 from common.shares import JobSpec, TaskSpec, share_id
 from proxy.downloads.assigning import Assigner, ShareSender
 from proxy.downloads.control import Control

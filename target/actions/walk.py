@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from common import placement
+from common import bulkplacement
 from common.clustermap import ClusterMap
 from common.copying import CopyOrder
 from common.errors import ObjectNotFound
@@ -48,7 +48,7 @@ def _selected(store: Store, order: CopyOrder, cluster_map: ClusterMap, own_id: s
     digests = [node.digest for node in candidates]
     own = next((index for index, node in enumerate(candidates) if node.id == own_id), -1)
     while batch := list(islice(names, _PAGE)):
-        owners = placement.owners(placement.digests(order.source.uname, batch), digests)
+        owners = bulkplacement.owners(bulkplacement.digests(order.source.uname, batch), digests)
         ours = [name for name, owner in zip(batch, owners.tolist(), strict=True) if owner == own]
         entries = store.look(order.source, order.source_id, ours)
         found = {entry.name for entry in entries}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common import placement
+from common import bulkplacement
 from common.names import basename_of_link, join_subdir, normalize_object_name
 from common.shares import JobSpec, Planned, TaskSpec
 from common.template import Template, parse_template
@@ -33,7 +33,7 @@ class Expansion:
     def own_tasks(self, begin: int, end: int) -> list[TaskSpec]:
         """The tasks between two positions that this target owns; raises InvalidName for a name that cannot be used."""
         names = self.names(begin, end)
-        owners = self._owners.in_latest(placement.digests(self._prefix, names))
+        owners = self._owners.in_latest(bulkplacement.digests(self._prefix, names))
         own = np.flatnonzero(owners == self._own).tolist()
         if not own:
             return []
@@ -67,15 +67,15 @@ class _Owners:
             for lost, targets in plans
         ]
 
-    def in_latest(self, digests: placement.Digests) -> NDArray[np.intp]:
+    def in_latest(self, digests: bulkplacement.Digests) -> NDArray[np.intp]:
         """For every object the index of its owner in the latest assignment; -1 for what that gave to nobody."""
         _, nodes, candidates = self._plans[0]
-        latest = placement.owners(digests, candidates)
+        latest = bulkplacement.owners(digests, candidates)
         owners = nodes[latest]
         for lost, nodes, candidates in self._plans[1:]:
             moved = np.isin(owners, lost)
             latest = np.full(len(digests), -1, dtype=np.intp)
-            latest[moved] = placement.owners(digests[moved], candidates)
+            latest[moved] = bulkplacement.owners(digests[moved], candidates)
             owners[moved] = nodes[latest[moved]]
         return latest
 

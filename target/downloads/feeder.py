@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from common import placement
+from common import bulkplacement
 from common.errors import DiskFailure, HaulError
 from common.links import origin_of
 from common.shares import TaskSpec
@@ -143,12 +143,12 @@ class Feeder:
     def _place(self, share: Share, tasks: Sequence[TaskSpec]) -> list[Task]:
         if not tasks:
             return []
-        digests = placement.digests(share.spec.bucket.uname, (task.name for task in tasks))
+        digests = bulkplacement.digests(share.spec.bucket.uname, (task.name for task in tasks))
         usable = self._usable_lanes()
         if not usable:
             raise DiskFailure("no mountpath can be used")
         numbers = list(usable)
-        lanes = [numbers[owner] for owner in placement.owners(digests, list(usable.values())).tolist()]
+        lanes = [numbers[owner] for owner in bulkplacement.owners(digests, list(usable.values())).tolist()]
         if share.spec.template:
             origin = origin_of(tasks[0].link)
             return [

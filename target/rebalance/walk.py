@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import placement
+from common import bulkplacement
 from common.clustermap import ClusterMap, Node
 from target.storage.directories import BucketDirectory
 from target.storage.listing import merged_places
@@ -34,7 +34,7 @@ def owned_by_others(names: Sequence[str], uname: str, cluster_map: ClusterMap, o
     candidates = cluster_map.candidates
     if not candidates or not names:
         return []
-    owners = placement.owners(placement.digests(uname, names), [node.digest for node in candidates])
+    owners = bulkplacement.owners(bulkplacement.digests(uname, names), [node.digest for node in candidates])
     own = next((index for index, node in enumerate(candidates) if node.id == own_id), -1)
     return [(names[place], candidates[owners[place]]) for place in np.flatnonzero(owners != own).tolist()]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import structlog
 
-from common import clock, placement
+from common import bulkplacement, clock
 from common.errors import BucketNotFound, DiskError
 from target.storage import reader
 from target.storage.directories import BucketDirectory
@@ -98,8 +98,8 @@ class Resilver:
         slot.mountpath.check()
         names = (raw.decode() for raw, _, _ in merged_places([slot.mountpath], [directory], b"", b""))
         while some := list(islice(names, _LOOK_AT_ONCE)):
-            digests = placement.digests(directory.bucket.uname, some)
-            owners = placement.owners(digests, view.digests).tolist() if view.placed else [None] * len(some)
+            digests = bulkplacement.digests(directory.bucket.uname, some)
+            owners = bulkplacement.owners(digests, view.digests).tolist() if view.placed else [None] * len(some)
             away = ((name, view.placed[owner]) for name, owner in zip(some, owners, strict=True) if owner is not None)
             misplaced = iter([(name, owner) for name, owner in away if owner is not slot])
             while batch := list(islice(misplaced, _MOVE_AT_ONCE)):

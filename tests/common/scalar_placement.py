@@ -2,7 +2,7 @@
 
 import random
 
-from common import placement
+from common import bulkplacement, placement
 
 PREFIX = "ais/@#/random/"
 
@@ -12,8 +12,8 @@ def disagreements(seed: int, count: int, candidates: list[int]) -> list[tuple[st
     source = random.Random(seed)
     names = [f"{source.getrandbits(64):x}" for _ in range(count)]
     names[::1000] = [f"日本語/{name} é%" * 3 for name in names[::1000]]
-    digests = placement.digests(PREFIX, names)
-    vectorised = placement.owners(digests, candidates).tolist()
+    digests = bulkplacement.digests(PREFIX, names)
+    vectorised = bulkplacement.owners(digests, candidates).tolist()
     choose = placement.choose
     scalar = [choose(digest, candidates) for digest in digests.tolist()]
     return [(name, one, other) for name, one, other in zip(names, scalar, vectorised, strict=True) if one != other]

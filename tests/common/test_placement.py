@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import placement
+from common import bulkplacement, placement
 from tests.common.scalar_placement import disagreements
 
 RECORDED = json.loads((Path(__file__).parent / "hrw-vectors.json").read_text())
@@ -46,11 +46,11 @@ def test_recorded_object_lands_on_its_target_and_mountpath(vector: dict[str, str
 
 
 def test_vectorised_form_places_all_recorded_objects_alike() -> None:
-    digests = placement.digests("", [vector["uname"] for vector in VECTORS])
+    digests = bulkplacement.digests("", [vector["uname"] for vector in VECTORS])
     assert digests.tolist() == [int(vector["digest"]) for vector in VECTORS]
-    targets = placement.owners(digests, list(TARGETS.values()))
+    targets = bulkplacement.owners(digests, list(TARGETS.values()))
     assert [list(TARGETS)[index] for index in targets] == [vector["target"] for vector in VECTORS]
-    mountpaths = placement.owners(digests, [placement.digest(path) for path in MOUNTPATHS])
+    mountpaths = bulkplacement.owners(digests, [placement.digest(path) for path in MOUNTPATHS])
     assert [MOUNTPATHS[index] for index in mountpaths] == [vector["mountpath"] for vector in VECTORS]
 
 
@@ -65,25 +65,27 @@ def test_both_forms_agree_on_a_million_random_names() -> None:
 
 @given(st.lists(UINT64, max_size=20), st.lists(UINT64, min_size=1, max_size=8))
 def test_both_forms_agree_on_any_digests(objects: list[int], candidates: list[int]) -> None:
-    vectorised = placement.owners(np.array(objects, dtype=np.uint64), candidates)
+    vectorised = bulkplacement.owners(np.array(objects, dtype=np.uint64), candidates)
     assert vectorised.tolist() == [placement.choose(digest, candidates) for digest in objects]
 
 
 def test_arrays_longer_than_a_block_and_not_a_multiple_of_it() -> None:
-    digests = placement.digests("b/", (str(number) for number in range(8192 * 2 + 1)))
+    digests = bulkplacement.digests("b/", (str(number) for number in range(8192 * 2 + 1)))
     candidates = list(TARGETS.values())
-    assert placement.owners(digests, candidates).tolist() == [placement.choose(d, candidates) for d in digests.tolist()]
+    assert bulkplacement.owners(digests, candidates).tolist() == [
+        placement.choose(d, candidates) for d in digests.tolist()
+    ]
 
 
 def test_digests_of_the_input_are_left_as_they_are() -> None:
-    digests = placement.digests("b/", ["x", "y"])
+    digests = bulkplacement.digests("b/", ["x", "y"])
     before = digests.copy()
-    placement.owners(digests, [1, 2, 3])
+    bulkplacement.owners(digests, [1, 2, 3])
     assert np.array_equal(digests, before)
 
 
 def test_no_names_and_no_candidates() -> None:
-    assert placement.owners(placement.digests("b/", []), [1, 2]).tolist() == []
+    assert bulkplacement.owners(bulkplacement.digests("b/", []), [1, 2]).tolist() == []
     with pytest.raises(ValueError):
         placement.choose(1, [])
 
@@ -91,7 +93,7 @@ def test_no_names_and_no_candidates() -> None:
 @given(UINT64, UINT64)
 def test_the_first_of_equal_candidates_wins(digest: int, candidate: int) -> None:
     assert placement.choose(digest, [candidate] * 3) == 0
-    assert placement.owners(np.array([digest], dtype=np.uint64), [candidate] * 3).tolist() == [0]
+    assert bulkplacement.owners(np.array([digest], dtype=np.uint64), [candidate] * 3).tolist() == [0]
 
 
 @given(UINT64, st.lists(UINT64, min_size=2, max_size=8, unique=True), st.randoms())
@@ -102,7 +104,7 @@ def test_the_order_of_candidates_does_not_matter(digest: int, candidates: list[i
 
 
 COUNT, NODES = 50_000, 16
-DIGESTS = placement.digests("ais/@#/b/", (f"dir/object-{number:06d}.bin" for number in range(COUNT)))
+DIGESTS = bulkplacement.digests("ais/@#/b/", (f"dir/object-{number:06d}.bin" for number in range(COUNT)))
 NODE_DIGESTS = [placement.digest(f"node{number}") for number in range(NODES)]
 
 
@@ -112,27 +114,27 @@ def _about(count: int, probability: float) -> bool:
 
 
 def test_objects_are_spread_evenly() -> None:
-    counts = np.bincount(placement.owners(DIGESTS, NODE_DIGESTS), minlength=NODES)
+    counts = np.bincount(bulkplacement.owners(DIGESTS, NODE_DIGESTS), minlength=NODES)
     assert all(_about(int(count), 1 / NODES) for count in counts)
 
 
 def test_adding_a_target_moves_its_own_share_to_it_and_nothing_else() -> None:
-    before = placement.owners(DIGESTS, NODE_DIGESTS)
-    after = placement.owners(DIGESTS, [*NODE_DIGESTS, placement.digest("newcomer")])
+    before = bulkplacement.owners(DIGESTS, NODE_DIGESTS)
+    after = bulkplacement.owners(DIGESTS, [*NODE_DIGESTS, placement.digest("newcomer")])
     moved = before != after
     assert set(after[moved].tolist()) == {NODES}
     assert _about(int(moved.sum()), 1 / (NODES + 1))
 
 
 def test_removing_a_target_moves_only_what_it_owned_and_spreads_it() -> None:
-    before = placement.owners(DIGESTS, NODE_DIGESTS)
-    after = placement.owners(DIGESTS, NODE_DIGESTS[:-1])
+    before = bulkplacement.owners(DIGESTS, NODE_DIGESTS)
+    after = bulkplacement.owners(DIGESTS, NODE_DIGESTS[:-1])
     orphans = before == NODES - 1
     assert np.array_equal(before[~orphans], after[~orphans])
     assert set(after[orphans].tolist()) == set(range(NODES - 1))
 
 
 def test_target_and_mountpath_are_chosen_independently() -> None:
-    own = DIGESTS[placement.owners(DIGESTS, NODE_DIGESTS[:4]) == 0]
-    counts = np.bincount(placement.owners(own, [placement.digest(path) for path in MOUNTPATHS]))
+    own = DIGESTS[bulkplacement.owners(DIGESTS, NODE_DIGESTS[:4]) == 0]
+    counts = np.bincount(bulkplacement.owners(own, [placement.digest(path) for path in MOUNTPATHS]))
     assert counts.min() > 0.9 * len(own) / len(MOUNTPATHS)

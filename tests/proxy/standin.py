@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common import clock, web
+from common.bulkplacement import digests, owners
 from common.clustermap import TARGET, Node
 from common.errors import InvalidRequest, RangeNotSatisfiable
 from common.names import Bucket, join_subdir, normalize_object_name
 from common.nodeclient import NodeClient
-from common.placement import digest, digests, owners
+from common.placement import digest
 from common.shares import JobSpec, ShareStatus, TaskProgress
 from common.template import name_of, parse_template
 
