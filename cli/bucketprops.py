@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from cli import formats, output, suggestions, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, UsageError
 from cli.options import EndpointOption, JsonOption
 from cli.uris import Location
 from common.names import printable
+from haul.places import bucket_from_wire
 
 BACKEND = "backend_bck"
 _NONE: Mapping[str, object] = {"name": "", "provider": "", "namespace": {"uuid": "", "name": ""}}
@@ -142,4 +144,4 @@ def _flat(properties: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
 
 
 def _shown_bucket(fields: Mapping[str, Any]) -> str:
-    return uris.from_wire(fields).cname if fields.get("name") else "none"
+    return bucket_from_wire(fields).cname if fields.get("name") else "none"

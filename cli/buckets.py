@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cli import output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.entries import Wanted, entries_of
 from cli.errors import CommandError, ServerError
 from cli.options import EndpointOption, JsonOption

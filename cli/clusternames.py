@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cli import clusterjobs, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.downloads import api
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError
+from haul.places import bucket_from_wire
 
 _TIMEOUT_SECONDS = 1.0
 """Whoever has pressed the key is waiting."""
@@ -25,7 +27,7 @@ class ClusterNames:
 
     def buckets(self, begin: str, endpoint: str | None) -> Iterator[Candidate]:
         for fields in _asked(endpoint, "/v1/buckets", {}, {"action": "list"}) or ():
-            cname = uris.from_wire(fields).cname
+            cname = bucket_from_wire(fields).cname
             if cname.startswith(begin):
                 yield cname, ""
 

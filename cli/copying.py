@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from cli import clusterjobs, formats, objects, output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.downloads.watch import Watching
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, ProgressOption, UnitsOption, WaitOption, WaitTimeoutOption

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cli import formats, output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import UsageError
 from cli.objects import ObjectArgument
 from cli.options import EndpointOption, JsonOption

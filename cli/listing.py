@@ -16,13 +16,15 @@ from typing import Annotated, Any
 import typer
 
 from cli import bucketprops, entries, formats, output, summary, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.entries import Wanted, entries_of, is_cached, size_of
 from cli.errors import ServerError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
 from cli.uris import Location
 from common.names import Bucket, normalize_provider, printable
+from haul.places import bucket_from_wire
 
 _ALL_PROPS = "name,size,version,checksum,location"
 _SHOWN_PROPS = {"checksum": 16, "version": 7, "atime": 21, "copies": 6, "custom": 24, "location": 24}
@@ -209,7 +211,7 @@ def _buckets(client: Client, scheme: str) -> list[Bucket]:
     """All buckets that the cluster knows, or those of a provider."""
     provider = normalize_provider(uris.parse(f"{scheme}://x").bucket.provider) if scheme else ""
     answer = client.call("GET", "/v1/buckets", body={"action": "list"}) or []
-    found = [uris.from_wire(fields) for fields in answer]
+    found = [bucket_from_wire(fields) for fields in answer]
     return [bucket for bucket in found if not provider or provider == bucket.provider or scheme == "ais"]
 
 

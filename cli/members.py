@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError
 from cli.options import EndpointOption, JsonOption
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from cli import formats, output, suggestions
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, NoAnswer, ServerError, UsageError
 from cli.formats import Units
 from cli.members import node_id_of

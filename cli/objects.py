@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from cli import clusterjobs, formats, output, transfer, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
@@ -24,6 +25,7 @@ from cli.transfer import Range
 from cli.uris import Location
 from common.errors import RequestError
 from common.units import parse_size
+from haul.objects import ObjectInfo
 
 _STANDARD = "-"
 _UPLOADS_AT_ONCE = 8
@@ -214,36 +216,26 @@ def show_object(
     what = uris.parse_object(source)
     with Client(find_endpoints(endpoint)) as client:
         headers = client.headers(what.object_path, query=what.query | {"props": _PROPS})
-    checksum = f"{headers.get('Ais-Checksum-Type', '')}[{headers.get('Ais-Checksum-Value', '')}]"
-    size_bytes = int(headers.get("Content-Length", 0))
-    custom = dict(_pairs(headers.get_list("Ais-Custom-Md")))
+    info = ObjectInfo.from_headers(headers, int(headers.get("Content-Length", 0)))
     if as_json:
         output.show_json(
             {
                 "uri": what.uri,
-                "size": size_bytes,
-                "checksum_type": headers.get("Ais-Checksum-Type", ""),
-                "checksum": headers.get("Ais-Checksum-Value", ""),
-                "version": headers.get("Ais-Version", ""),
-                "location": headers.get("Ais-Location", ""),
-                "custom": custom,
+                "size": info.size_bytes,
+                "checksum_type": info.checksum_type,
+                "checksum": info.checksum,
+                "version": info.version,
+                "location": info.location,
+                "custom": info.custom,
             }
         )
         return
     rows = [
         ("object", formats.name(what.uri)),
-        ("size", f"{formats.size(size_bytes, units)}"),
-        ("checksum", checksum),
-        ("version", headers.get("Ais-Version", "")),
-        ("location", headers.get("Ais-Location", "")),
-        *custom.items(),
+        ("size", f"{formats.size(info.size_bytes, units)}"),
+        ("checksum", f"{info.checksum_type}[{info.checksum}]"),
+        ("version", info.version),
+        ("location", info.location),
+        *info.custom.items(),
     ]
     output.lines(f"{name + ':':14} {formats.name(value)}" for name, value in rows if value)
-
-
-def _pairs(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    # A target sends a line for each pair, and values have commas.
-    for line in lines:
-        name, equals, value = line.strip().partition("=")
-        if equals:
-            yield name, value

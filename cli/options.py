@@ -14,7 +14,7 @@ EndpointOption = Annotated[
     typer.Option(
         "--endpoint",
         metavar="URL",
-        help="A proxy of the cluster. Otherwise HAUL_ENDPOINT, otherwise the cluster that was started last.",
+        help="Proxies of the cluster. Otherwise HAUL_ENDPOINT or AIS_ENDPOINT, otherwise the cluster started last.",
     ),
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when the job has ended; exit 1 if anything failed.")]

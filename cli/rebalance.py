@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli import formats, output
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import ServerError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption

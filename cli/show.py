@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cli import formats, output
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.options import EndpointOption, JsonOption
 from common.clustermap import FLAG_DECOMMISSION, FLAG_MAINTENANCE
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from cli import formats, output
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, ServerError, UsageError
 from cli.options import EndpointOption, JsonOption
 from common.names import printable

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from cli import formats, output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
+from cli.endpoints import find_endpoints
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption
 from cli.uris import Location
 from common.names import Bucket
+from haul.places import bucket_from_wire
 
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.05, 1.0
 _ACCEPTED, _PARTIAL = 202, 206
@@ -55,7 +57,7 @@ def show_all(client: Client, buckets: Iterable[Bucket], units: Units, *, as_json
 def known_buckets(client: Client) -> list[Bucket]:
     """All buckets that the cluster knows."""
     answer = client.call("GET", "/v1/buckets", body={"action": "list"}) or []
-    return [uris.from_wire(fields) for fields in answer]
+    return [bucket_from_wire(fields) for fields in answer]
 
 
 def read(
@@ -103,7 +105,7 @@ def _show(found: Sequence[Mapping[str, Any]], units: Units, *, as_json: bool) ->
 
 
 def _cells(fields: Mapping[str, Any], units: Units, *, has_remote: bool) -> Iterator[str]:
-    yield formats.name(Location(uris.from_wire(fields), fields.get("prefix", "")).uri)
+    yield formats.name(Location(bucket_from_wire(fields), fields.get("prefix", "")).uri)
     yield formats.count(int(_part(fields, "ObjCount", "obj_count_present")))
     yield formats.size(int(_part(fields, "TotalSize", "size_all_present_objs")), units)
     for name in ("obj_min_size", "obj_avg_size", "obj_max_size"):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from cli import suggestions
 from cli.errors import UsageError
 from common.errors import RequestError
-from common.names import Bucket, normalize_provider, printable, validate_object_name
+from common.names import Bucket, printable, validate_object_name
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://(.*)\Z", re.DOTALL)
 _BARE = re.compile(r"[\w.\-]+\Z")
@@ -72,17 +70,6 @@ def parse(text: str) -> Location:
         return Location(Bucket.parse_namespace(bucket, scheme.lower(), namespace), name)
     except RequestError as error:
         raise UsageError(f'"{printable(text)}": {error}') from None
-
-
-def from_wire(fields: Mapping[str, Any]) -> Bucket:
-    """A bucket as the API writes it."""
-    namespace = fields.get("namespace") or {}
-    return Bucket(
-        fields["name"],
-        normalize_provider(fields.get("provider", "")),
-        namespace.get("uuid", ""),
-        namespace.get("name", ""),
-    )
 
 
 def parse_bucket(text: str) -> Location:

@@ -37,12 +37,16 @@ def find_proxies(endpoints: str | Sequence[str] | None) -> Proxies:
 
     Raises InvalidInput when there are none, or one is no URL.
     """
-    given = endpoints or next((text for name in VARIABLES if (text := os.environ.get(name))), "")
-    texts = re.split(r"[,\s]+", given) if isinstance(given, str) else given
-    urls = tuple(dict.fromkeys(_url(text) for text in texts if text))
+    urls = proxy_urls(endpoints or next((text for name in VARIABLES if (text := os.environ.get(name))), ""))
     if not urls:
         raise InvalidInput(f"no cluster is named: give the endpoints, http://HOST:PORT, or set {VARIABLES[0]}")
     return Proxies(urls)
+
+
+def proxy_urls(given: str | Sequence[str]) -> tuple[str, ...]:
+    """The URLs that are meant, each once; a scheme may be left out. Raises InvalidInput when one is none."""
+    texts = re.split(r"[,\s]+", given) if isinstance(given, str) else given
+    return tuple(dict.fromkeys(_url(text) for text in texts if text))
 
 
 def _url(text: str) -> str:

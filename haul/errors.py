@@ -11,7 +11,8 @@ HaulError
 │   ├── Unsupported       501
 │   ├── NoSpace           507
 │   └── Unavailable       429, 500, 502, 503, 504: a part of the cluster, or a service behind it, does not answer
-├── Unreachable           no proxy answers, or a connection broke
+├── Unreachable           a connection broke, or nobody answers
+│   └── NoProxyAnswers    the whole cluster is away, or somewhere else
 ├── Damaged               bytes are not those that were sent
 ├── Changed               the object has been replaced since; also 412
 └── UnexpectedAnswer      whoever answers is no cluster
@@ -93,9 +94,13 @@ class Unavailable(ServerError):
 
 
 class Unreachable(HaulError):
-    """No proxy answers, or a connection broke before an answer had come whole."""
+    """Nobody answers, or a connection broke before an answer had come whole."""
 
     may_pass = True
+
+
+class NoProxyAnswers(Unreachable):
+    """Not one of the proxies answers: the cluster does not run, or is somewhere else."""
 
 
 class Damaged(HaulError):

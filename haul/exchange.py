@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from haul.endpoints import Proxies
-from haul.errors import UnexpectedAnswer, Unreachable, error_of
+from haul.errors import NoProxyAnswers, UnexpectedAnswer, Unreachable, error_of
 from haul.places import Place
 
 T = TypeVar("T")
@@ -91,12 +91,14 @@ def exchange(call: Call[Any], proxies: Proxies, owner_url: str = "") -> Generato
         if isinstance(outcome, httpx.Response):
             proxies.prefer(base)
             return _checked(outcome) if call.follows or not is_redirect(outcome) else outcome
-        reason = _reason(outcome)
+        reason = reason_of(outcome)
         if asked != base:
             target = f"target {asked}, to which {base} redirects, does not answer: {reason}"
         if not (call.is_repeatable or isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout)):
             raise Unreachable(f"{asked} did not finish its answer, and may have done it: {reason}")
-    raise Unreachable(target or f"no cluster answers at {' or '.join(proxies.urls)}: {reason}")
+    if target:
+        raise Unreachable(target)
+    raise NoProxyAnswers(f"no cluster answers at {' or '.join(proxies.urls)}: {reason}")
 
 
 def is_redirect(response: httpx.Response) -> bool:
@@ -112,9 +114,15 @@ def location(response: httpx.Response) -> httpx.URL:
         raise UnexpectedAnswer(f"{response.url} redirects to nowhere; is it a cluster?") from None
 
 
+def reason_of(error: httpx.HTTPError) -> str:
+    """What happened to a connection, in words."""
+    text = str(error) or type(error).__name__
+    return "connection refused" if "Connection refused" in text or "Errno 111" in text else text
+
+
 def broken(error: httpx.HTTPError, place: Place) -> Unreachable:
     """The error for a connection that broke while an object was on its way."""
-    return Unreachable(f"{place.uri}: the connection to its target broke: {_reason(error)}")
+    return Unreachable(f"{place.uri}: the connection to its target broke: {reason_of(error)}")
 
 
 def _ask(call: Call[Any], base: str) -> Generator[Attempt, Outcome, tuple[Outcome, str]]:
@@ -139,7 +147,3 @@ def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
     raise error_of(response)
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    return str(error) or type(error).__name__

@@ -31,7 +31,7 @@ def verification(urls: Sequence[str], verify: ssl.SSLContext | bool | None) -> s
 def http_settings(timeout_seconds: float) -> dict[str, Any]:
     """The arguments of httpx.Client and httpx.AsyncClient besides the transport."""
     return {
-        "timeout": httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
+        "timeout": httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds)),
         # Environment proxies are for the internet; a cluster is usually next door, and 127.0.0.1 for most.
         "trust_env": False,
         "follow_redirects": False,

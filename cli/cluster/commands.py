@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from cli import formats, output, state
-from cli.client import ENDPOINT_VARIABLE, endpoint_from_environment
 from cli.cluster import ports, processes, service, shape
 from cli.cluster.service import Started
 from cli.cluster.shape import DEFAULTS, Wanted
+from cli.endpoints import endpoints_from_environment
 from cli.errors import CommandError, UsageError
 from cli.options import JsonOption
 
@@ -158,23 +158,23 @@ def down(directory: Directory = "", as_json: JsonOption = False) -> None:
 
 
 def _chosen(directory: str) -> Path:
-    """The directory that is meant: as given, else that of the cluster which HAUL_ENDPOINT leads to, else the last one.
+    """The directory that is meant: as given, else that of the cluster which the environment names, else the last one.
 
-    Raises UsageError when HAUL_ENDPOINT leads to a cluster whose directory is not known.
+    Raises UsageError when that is a cluster whose directory is not known.
     """
     if directory:
         return _absolute(directory)
     default, last = _absolute(_DEFAULT_DIRECTORY), state.load()
     likely = Path(last.directory) if last else default
-    url = endpoint_from_environment()
-    if not url:
+    variable, urls = endpoints_from_environment()
+    if not urls:
         return likely
     for known in (likely, default):
         plan = shape.load(known)
-        if plan and url in {plan.public_url(node) for node in plan.nodes}:
+        if plan and not {plan.public_url(node) for node in plan.nodes}.isdisjoint(urls):
             return known
     raise UsageError(
-        f"{ENDPOINT_VARIABLE} names {url}, which is no node of the cluster in {likely}.\n"
+        f"{variable} names {' or '.join(urls)}, which is no node of the cluster in {likely}.\n"
         f"       Say which cluster on this machine is meant:  --dir DIR"
     )
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx
 
 from cli import state
-from cli.client import verification
 from cli.cluster import configs, ports, processes, shape
 from cli.cluster.shape import ClusterShape, NodeShape, Wanted
 from cli.errors import CommandError, NoAnswer
 from common import vault
 from common.clock import monotonic
 from common.names import printable
+from haul.settings import verification
 
 _READY_DEADLINE_SECONDS = 60.0
 _STOP_DEADLINE_SECONDS = 20.0
@@ -300,7 +300,7 @@ def _quoted(start: _Starting) -> str:
 
 
 def _http() -> httpx.Client:
-    return httpx.Client(timeout=httpx.Timeout(2.0, connect=1.0), trust_env=False, verify=verification(()))
+    return httpx.Client(timeout=httpx.Timeout(2.0, connect=1.0), trust_env=False, verify=verification((), None))
 
 
 def _is_healthy(http: httpx.Client, plan: ClusterShape, node: NodeShape) -> bool:

@@ -6,10 +6,12 @@ What sources mean otherwise is told by `cli.downloads.sources`.
 from __future__ import annotations
 
 from cli import bucketprops, formats, output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.downloads import sources
 from cli.downloads.sources import InBucket, Selection
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError
+from haul.places import bucket_from_wire
 
 
 def widened(source: str, destination: str, selection: Selection, endpoint: str | None) -> str:
@@ -26,7 +28,7 @@ def widened(source: str, destination: str, selection: Selection, endpoint: str |
             backend = bucketprops.read(client, where).get(bucketprops.BACKEND) or {}
     except CommandError:
         return source  # what is wrong is told when the job is posted; a bucket that is missing is made
-    if not isinstance(found, InBucket) or not backend.get("name") or uris.from_wire(backend) != found.bucket:
+    if not isinstance(found, InBucket) or not backend.get("name") or bucket_from_wire(backend) != found.bucket:
         return source
     output.note(
         f"{where.bucket.cname} is attached to {found.bucket.cname}: all that begins with {formats.name(found.name)}"

@@ -12,12 +12,13 @@ import typer
 import typer.core
 
 from cli import output, uris
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.downloads import api, attached, credentials, manifest, objectlist, reports, requests, sources, watch
 from cli.downloads.joboptions import Options, common_fields, header_fields, seconds_of
 from cli.downloads.repositories import RepositoryOptions, build_repository, with_token
 from cli.downloads.sources import InBucket, Selection
 from cli.downloads.watch import Watching
+from cli.endpoints import find_endpoints
 from cli.errors import UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption

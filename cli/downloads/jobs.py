@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from cli import clusterjobs, formats, output, storage
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.downloads import api, jobtexts, reports, watch
 from cli.downloads.joboptions import seconds_of
 from cli.downloads.status import JobStatus
 from cli.downloads.watch import Watching
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError, ServerError, UsageError
 from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption, WaitTimeoutOption

@@ -21,8 +21,9 @@ import httpx
 import xxhash
 
 from cli import formats, output, transfer
-from cli.client import Client, find_endpoints
+from cli.client import Client
 from cli.cluster import ports, shape
+from cli.endpoints import find_endpoints
 from cli.errors import CommandError
 from cli.transfer import Range
 from cli.uris import parse_object

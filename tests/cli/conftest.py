@@ -32,6 +32,7 @@ def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
     monkeypatch.delenv("HAUL_ENDPOINT", raising=False)
+    monkeypatch.delenv("AIS_ENDPOINT", raising=False)
     return home
 
 

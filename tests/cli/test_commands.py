@@ -211,6 +211,19 @@ def test_the_proxies_of_the_last_cluster_are_tried_in_turn(
     assert haul("get", "ais://b/f", str(tmp_path / "g")).code == 0
 
 
+def test_the_environment_names_proxies(haul: Haul, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user of AIStore's program has set it, or as the library takes it, which comes first."""
+    monkeypatch.delenv("HAUL_ENDPOINT")
+    monkeypatch.setenv("AIS_ENDPOINT", cluster.url)
+    assert haul("create", "ais://b").code == 0
+    monkeypatch.setenv("HAUL_ENDPOINT", "127.0.0.1:9, 127.0.0.1:10")
+    refused = haul("ls")
+    assert refused.code == 1
+    assert "http://127.0.0.1:9 or http://127.0.0.1:10: connection refused (endpoint from HAUL_ENDPOINT)" in refused.err
+    monkeypatch.setenv("HAUL_ENDPOINT", f"127.0.0.1:9,{cluster.url}")
+    assert haul("ls").out == "ais://b\n"
+
+
 def test_download_is_posted_and_left_alone(haul: Haul, cluster: Cluster) -> None:
     outcome = haul("start", "download", "http://h/x", "ais://b/y", "--desc", "why", "-H", "A: 1", "--limit-bph", "1KiB")
     assert (outcome.code, outcome.out) == (0, "Started job dnl-new\n")

@@ -63,10 +63,10 @@ class Shell:
         program.chmod(0o755)
         self._folder = folder
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "HAUL_ENDPOINT"},
             "PATH": f"{folder}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(__file__).parents[2]),
-            "HAUL_ENDPOINT": endpoint,
+            "AIS_ENDPOINT": endpoint,
             "XDG_STATE_HOME": str(folder / "state"),
         }
 

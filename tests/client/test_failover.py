@@ -117,7 +117,7 @@ def test_what_is_not_safe_is_not(endpoints: list[str], client: haul.Client) -> N
 
 def test_nobody_answers() -> None:
     with haul.Client("http://127.0.0.1:1,127.0.0.1:2") as client:
-        with pytest.raises(haul.Unreachable, match="1 or http://127") as raised:
+        with pytest.raises(haul.NoProxyAnswers, match="1 or http://127") as raised:
             client.buckets()
         assert raised.value.may_pass
         with pytest.raises(haul.Unreachable):
