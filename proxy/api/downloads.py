@@ -14,6 +14,7 @@ from common.errors import InvalidRequest
 from common.web import is_true
 from proxy.api.answers import body_of, json_response, query_parameters
 from proxy.downloads import idempotency
+from proxy.downloads.fields import check_query
 from proxy.downloads.idempotency import RequestKey
 from proxy.downloads.reports import Reports
 from proxy.downloads.requests import parse_job_id, parse_status_query
@@ -80,6 +81,7 @@ def router(downloads: Downloads, reports: Reports, max_body_bytes: int) -> APIRo
         With `"dry_run": true` nothing is fetched or kept; the answer says what would be. A request that is sent again
         with the same header `Idempotency-Key` within a day, to any proxy, answers with the same job.
         """
+        check_query(query_parameters(request))
         body = await body_of(request, max_body_bytes)
         key = request.headers.get(idempotency.HEADER)
         return json_response(await downloads.start(body, None if key is None else RequestKey.of(key, body)), _JSON)

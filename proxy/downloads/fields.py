@@ -21,6 +21,7 @@ _OF_KINDS = {
     *("model", "dataset", "revision", "include", "exclude", "file"),
 }
 _OWN = {"credentials", "priority", "dry_run"}
+_PROTECTING = {*_OWN, "max_delete"}
 _TRANSFORMATION = "etl_"
 KNOWN = FIELDS | _COMMON | _OF_KINDS | _OWN | {"etl_name", "etl_args"}
 """All that a job of some type may have, in lower case."""
@@ -63,6 +64,13 @@ def _check_foreign(key: str) -> None:
 def _bare(key: str) -> str:
     """What is left of a name without separators and the plural."""
     return key.replace("-", "").replace("_", "").removesuffix("s")
+
+
+def check_query(query: Mapping[str, str]) -> None:
+    """Raises InvalidRequest for a field that only Haul has and that stands in the query, where nobody reads it."""
+    for key in query:
+        if (meant := _MEANT.get(_bare(key.lower()))) in _PROTECTING:
+            raise InvalidRequest(f"'{printable(key, 40)}' stands in the query: {meant} belongs into the body")
 
 
 _MEANT = {_bare(name): name for name in KNOWN}

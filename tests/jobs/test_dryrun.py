@@ -90,3 +90,13 @@ def test_dry_run_is_true_or_false(api: Api, value: object) -> None:
     response = api.call("POST", "/v1/download", job)
     assert response.status_code == 400
     assert "dry_run" in response.json()["message"]
+
+
+@pytest.mark.parametrize("field", ["dry_run", "dry-run", "maxDelete"])
+def test_a_dry_run_that_is_asked_for_in_the_query_starts_nothing(api: Api, field: str) -> None:
+    before = api.call("GET", "/v1/download", {}).json()
+    job = {"type": "single", "bucket": {"name": "dry"}, "link": "http://127.0.0.1:1/x"}
+    response = api.call("POST", f"/v1/download?{field}=true", job)
+    assert response.status_code == 400
+    assert "belongs into the body" in response.json()["message"]
+    assert api.call("GET", "/v1/download", {}).json() == before
