@@ -10,18 +10,18 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from cli import suggestions
 from cli.endpoints import Endpoints
 from cli.errors import CommandError, NoAnswer, ServerError
-from haul import errors
+from haul import calls, errors
 from haul.exchange import Call, decoded, is_redirect, json_body, location, reason_of
-from haul.places import bucket_from_wire
 from haul.transports import Transport
 
+T = TypeVar("T")
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 _PRECONDITION_FAILED = 412
 
@@ -46,8 +46,12 @@ class Client:
         self._http.close()
 
     def _buckets(self) -> list[str]:
-        answer = self.call("GET", "/v1/buckets", body={"action": "list"}) or []
-        return [bucket_from_wire(fields).cname for fields in answer]
+        return [bucket.cname for bucket in self.run(calls.buckets())]
+
+    def run(self, call: Call[T]) -> T:
+        """What the cluster answers; raises ServerError, NoAnswer, UsageError."""
+        with self._errors_of_commands():
+            return self._transport.run(call)
 
     def call(
         self,
@@ -76,8 +80,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send `body` as JSON; returns the whole answer. Raises as `call` does."""
-        with self._errors_of_commands():
-            return self._transport.run(_call(method, path, query, body, headers))
+        return self.run(_call(method, path, query, body, headers))
 
     def text(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object) -> str:
         """Send `body` as JSON; returns the answer as it is. Raises as `call` does."""
@@ -98,9 +101,8 @@ class Client:
 
         The proxy is asked with an empty body where the object belongs, so the bytes travel once.
         """
-        locate = Call("PUT", path, _as_it_is, query, {"Content-Length": "0"}, follows=False)
+        answer = self.run(Call("PUT", path, _as_it_is, query, {"Content-Length": "0"}, follows=False))
         with self._errors_of_commands():
-            answer = self._transport.run(locate)
             # A server that stores by itself has stored an empty object; the bytes follow.
             url = location(answer) if is_redirect(answer) else answer.url
             try:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -16,10 +17,11 @@ import typer
 from cli import formats, output
 from cli.client import Client
 from cli.downloads import watch
-from cli.downloads.status import unix_seconds, when
+from cli.downloads.status import when
 from cli.downloads.watch import Watching, may_pass, say_how_to_go_on
 from cli.errors import CommandError, NoAnswer, ServerError
 from common.clock import monotonic
+from haul.states import moment
 
 DOWNLOAD_PREFIX = "dnl-"
 _KINDS = {
@@ -193,7 +195,7 @@ def show(job: ClusterJob, watching: Watching) -> bool:
         ("kind", job.kind),
         ("state", job.state),
         ("done", _figures(job, watching)),
-        ("ended", when(job.ended_ns / 1e9) if job.ended_ns else ""),
+        ("ended", when(datetime.fromtimestamp(job.ended_ns / 1e9, UTC)) if job.ended_ns else ""),
         ("error", job.error),
     ]
     output.say(formats.name(job.id))
@@ -242,7 +244,7 @@ def _row(job_id: str, of_targets: Mapping[str, list[Any]], watching: Watching) -
     buckets = [str((first.get(key) or {}).get("name") or "") for key in ("src-bck", "dst-bck", "bck")]
     shown = f"{buckets[0]} -> {buckets[1]}" if buckets[0] and buckets[1] else buckets[2]
     size = formats.size(job.size_bytes, watching.units)
-    begun = when(unix_seconds(str(first.get("start-time", ""))))
+    begun = when(moment(first.get("start-time")))
     return formats.name(job_id), job.state, formats.count(job.objects), size, begun, formats.name(shown)
 
 

@@ -56,8 +56,9 @@ class JobStatus:
 
     `finished_count` includes what was skipped, because it was here already, and removed. `total_count` is None as long
     as it is not known. `stored_bytes` are those of finished objects. `current` are the longest running transfers.
-    `silent_targets` do not answer at the moment, and their last known figures are in the sums. `source` is what was
-    listed, with its version, where that is told. `wire` is the answer itself.
+    `failures` are those that the answer tells, of which `Client.failures` knows all. `silent_targets` do not answer at
+    the moment, and their last known figures are in the sums. `source` is what was listed, with its version, where that
+    is told. `wire` is the answer itself.
     """
 
     id: str
@@ -74,6 +75,7 @@ class JobStatus:
     is_aborted: bool
     is_paused: bool
     current: tuple[Task, ...]
+    failures: tuple[Failure, ...]
     silent_targets: tuple[str, ...]
     source: str
     wire: Mapping[str, Any] = field(repr=False, compare=False)
@@ -82,6 +84,18 @@ class JobStatus:
     def is_over(self) -> bool:
         """Whether nothing of it will happen any more."""
         return self.ended is not None
+
+    @property
+    def done_count(self) -> int:
+        """How many objects are through, well or not."""
+        return self.finished_count + self.error_count
+
+    @property
+    def duration_seconds(self) -> float:
+        """From start to end; 0 while it runs."""
+        if self.started is None or self.ended is None:
+            return 0.0
+        return max(0.0, (self.ended - self.started).total_seconds())
 
     @property
     def succeeded(self) -> bool:
@@ -98,22 +112,23 @@ class JobStatus:
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> Self:
         """An answer to a query for one job, or an entry of a list."""
-        total = int(fields.get("total", 0))
+        total, scheduled = int(fields.get("total", 0)), int(fields.get("scheduled_cnt", 0))
         return cls(
             id=str(fields.get("id", "")),
             description=str(fields.get("description", "")),
             started=moment(fields.get("started_time")),
             ended=moment(fields.get("finished_time")),
             finished_count=int(fields.get("finished_cnt", 0)),
-            scheduled_count=int(fields.get("scheduled_cnt", 0)),
+            scheduled_count=scheduled,
             skipped_count=int(fields.get("skipped_cnt", 0)),
             removed_count=int(fields.get("removed_cnt", 0)),
             error_count=int(fields.get("error_cnt", 0)),
-            total_count=total if total > 0 or (fields.get("all_dispatched") and total == 0) else None,
+            total_count=total if total > 0 else scheduled if fields.get("all_dispatched") else None,
             stored_bytes=int(fields.get("downloaded_bytes", 0)),
             is_aborted=bool(fields.get("aborted")),
             is_paused=bool(fields.get("paused")),
             current=tuple(Task.from_wire(task) for task in fields.get("current_tasks") or ()),
+            failures=tuple(Failure.from_wire(entry) for entry in fields.get("download_errors") or ()),
             silent_targets=tuple(str(target) for target in fields.get("stale_targets") or ()),
             source=str(fields.get("source", "")),
             wire=fields,

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.client import Client
-from cli.downloads.status import JobStatus
 from cli.errors import CommandError, ServerError
+from haul import calls
+from haul.states import JobStatus
 
 _PATH = "/v1/download"
 
@@ -33,28 +34,27 @@ def status(client: Client, job_id: str, *, only_active: bool = False) -> JobStat
 
 def jobs(client: Client, *, regex: str = "", only_active: bool = False) -> list[JobStatus]:
     """All jobs whose description matches, the one that was started last at the end."""
-    answer = client.call("GET", _PATH, body={"regex": regex, "only_active_tasks": only_active, "with_bytes": True})
-    return sorted((JobStatus.from_wire(fields) for fields in answer or ()), key=lambda job: (job.started, job.id))
+    return client.run(calls.jobs(regex, only_active=only_active))
 
 
 def abort(client: Client, job_id: str) -> None:
     """Stop a job; harmless when it has ended."""
-    client.call("DELETE", f"{_PATH}/abort", body={"id": job_id})
+    client.run(calls.change("DELETE", "abort", job_id))
 
 
 def remove(client: Client, job_id: str) -> None:
     """Forget a job that has ended."""
-    client.call("DELETE", f"{_PATH}/remove", body={"id": job_id})
+    client.run(calls.change("DELETE", "remove", job_id))
 
 
 def pause(client: Client, job_id: str) -> None:
     """Let a job rest; harmless when it does already."""
-    client.call("POST", f"{_PATH}/pause", body={"id": job_id})
+    client.run(calls.change("POST", "pause", job_id))
 
 
 def resume(client: Client, job_id: str) -> None:
     """Let a job go on; harmless when it does already."""
-    client.call("POST", f"{_PATH}/resume", body={"id": job_id})
+    client.run(calls.change("POST", "resume", job_id))
 
 
 def story(client: Client, job_id: str) -> Mapping[str, Any]:

@@ -16,7 +16,6 @@ from cli import clusterjobs, formats, output, storage
 from cli.client import Client
 from cli.downloads import api, jobtexts, reports, watch
 from cli.downloads.joboptions import seconds_of
-from cli.downloads.status import JobStatus
 from cli.downloads.watch import Watching
 from cli.endpoints import find_endpoints
 from cli.errors import CommandError, ServerError, UsageError
@@ -24,6 +23,7 @@ from cli.formats import Units
 from cli.options import EndpointOption, JsonOption, UnitsOption, WaitTimeoutOption
 from cli.rebalance import KIND as KIND_REBALANCE
 from cli.rebalance import show_rebalance
+from haul.states import JobStatus
 
 _KIND = "download"
 _RESILVER = "resilver"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cli import formats
-from cli.downloads.status import JobStatus, summary, when
+from cli.downloads.status import object_count, summary, when
 from cli.formats import Units
+from haul.states import JobStatus
 
 HEADER = ("JOB", "STATE", "DONE", "ERRORS", "STARTED", "TOOK", "DESCRIPTION")
 _SHOWN_ERRORS = 50
@@ -15,7 +16,7 @@ def row(job: JobStatus) -> tuple[str, ...]:
     return (
         formats.name(job.id),
         job.state,
-        f"{formats.count(job.done_count)}/{formats.count(job.object_count)}",
+        f"{formats.count(job.done_count)}/{formats.count(object_count(job))}",
         formats.count(job.error_count),
         when(job.started),
         formats.duration(job.duration_seconds) if job.is_over else "-",
@@ -32,10 +33,10 @@ def describe(job: JobStatus, units: Units, *, verbose: bool) -> list[str]:
         f"  started:  {when(job.started)}",
     ]
     if job.is_over:
-        result += [f"  ended:    {when(job.finished)}", f"  result:   {summary(job, units)}"]
+        result += [f"  ended:    {when(job.ended)}", f"  result:   {summary(job, units)}"]
     else:
-        at_least = "" if job.total > 0 or job.all_dispatched else "at least "
-        done = f"{formats.count(job.done_count)} of {at_least}{formats.count(job.object_count, 'object')}"
+        at_least = "" if job.total_count is not None else "at least "
+        done = f"{formats.count(job.done_count)} of {at_least}{formats.count(object_count(job), 'object')}"
         result += [f"  done:     {done}, {formats.count(job.error_count)} failed, {len(job.current)} on their way"]
     if job.silent_targets:
         result.append(f"  silent:   {formats.name(', '.join(job.silent_targets))} (last known figures are shown)")

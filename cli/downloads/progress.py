@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from cli.downloads.status import JobStatus, Task
+from cli.downloads.status import object_count, stored_bytes
+from haul.states import JobStatus, Task
 
 _WINDOW_SECONDS = 10.0
 """Rates are means over this long: shorter jumps, longer lags behind."""
@@ -76,9 +77,9 @@ class Meter:
         self._first_seen = {
             name: self._first_seen.get(name, (now, task.downloaded_bytes)) for name, task in current.items()
         }
-        total = max(status.object_count, status.done_count)
+        total = max(object_count(status), status.done_count)
         # Of many small objects most come and go unseen between two statuses.
-        counts_bytes = status.stored_bytes is not None or total <= 1
+        counts_bytes = stored_bytes(status) is not None or total <= 1
         return View(
             id=status.id,
             description=status.description,
@@ -87,8 +88,8 @@ class Meter:
             skipped_count=status.skipped_count,
             error_count=status.error_count,
             active_count=len(status.current),
-            all_known=status.total > 0 or status.all_dispatched,
-            fraction=1.0 if status.is_over and not status.aborted else min(1.0, work / total) if total else 0.0,
+            all_known=status.total_count is not None,
+            fraction=1.0 if status.is_over and not status.is_aborted else min(1.0, work / total) if total else 0.0,
             transferred_bytes=transferred if counts_bytes else None,
             bytes_per_second=self._per_second("transferred_bytes") if counts_bytes else None,
             objects_per_second=self._per_second("done_count"),
@@ -101,8 +102,9 @@ class Meter:
     def _transferred(self, status: JobStatus, current: dict[str, Task]) -> int:
         """All bytes so far; where the cluster does not count them, what was seen of each object."""
         underway = sum(task.downloaded_bytes for task in current.values())
-        if status.stored_bytes is not None:
-            return status.stored_bytes + (0 if status.is_over else underway)
+        stored = stored_bytes(status)
+        if stored is not None:
+            return stored + (0 if status.is_over else underway)
         for name, task in self._last_tasks.items():
             if name not in current:
                 self._uncounted_bytes += task.total_bytes or task.downloaded_bytes
@@ -127,11 +129,15 @@ class Meter:
 
         rated = [(task, rate(task)) for task in current.values()]
         # Those with a known rate first, the slowest of them first; of the others the one that started first.
-        rated.sort(key=lambda pair: (pair[1] is None, pair[1] or 0.0, pair[0].started))
+        rated.sort(key=lambda pair: (pair[1] is None, pair[1] or 0.0, _started(pair[0])))
         return tuple(
             SlowTask(task.name, task.downloaded_bytes, task.total_bytes, per_second)
             for task, per_second in rated[:_SHOWN_TASKS]
         )
+
+
+def _started(task: Task) -> float:
+    return task.started.timestamp() if task.started else 0.0
 
 
 def _fraction(task: Task) -> float:

@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 from cli import formats, output
 from cli.client import Client
 from cli.downloads import api
-from cli.downloads.status import unix_seconds, when
+from cli.downloads.status import when
 from cli.errors import CommandError
 from cli.formats import Units
+from haul.states import moment
 
 
 def write_ledger(client: Client, job_id: str, path: str, *, only_failed: bool) -> None:
@@ -41,7 +42,7 @@ def show_story(client: Client, job_id: str, *, as_json: bool) -> None:
         return
     rows = [
         (
-            when(unix_seconds(line["time"])),
+            when(moment(line["time"])),
             formats.name(str(line["target"])),
             formats.name(str(line["origin"])),
             f"{line['connections_before']} -> {line['connections']}" if line["origin"] else "",

@@ -19,10 +19,11 @@ from cli.downloads import api
 from cli.downloads.display import Bars, Display, Lines, Nothing
 from cli.downloads.joboptions import seconds_of
 from cli.downloads.progress import Meter
-from cli.downloads.status import JobStatus, summary
+from cli.downloads.status import object_count, stored_bytes, summary
 from cli.errors import CommandError, NoAnswer, ServerError
 from cli.formats import Units
 from common.clock import monotonic
+from haul.states import JobStatus
 
 _PATIENCE_SECONDS = 60.0
 """How long a cluster may be silent: a restart of its only proxy takes less."""
@@ -157,7 +158,7 @@ def _report_to_people(status: JobStatus, units: Units) -> None:
 
 def _with_details(client: Client, ended: JobStatus) -> JobStatus:
     """The status with its errors (and, where the cluster does not count them, bytes), if the list is a short one."""
-    if ended.object_count > _DETAILS_LIMIT or (not ended.error_count and ended.stored_bytes is not None):
+    if object_count(ended) > _DETAILS_LIMIT or (not ended.error_count and stored_bytes(ended) is not None):
         return ended
     try:
         return api.status(client, ended.id)
