@@ -529,6 +529,19 @@ def test_parts_can_be_copied(s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="target")["Body"].read() == data + data[10:20]
 
 
+@only_haul
+@pytest.mark.parametrize("asked", ["bytes=0-5", "bytes=4-9223372036854775807", "bytes=5-7"])
+def test_a_part_is_no_copy_of_less_than_was_asked_for(s3: Any, bucket: str, asked: str) -> None:
+    s3.put_object(Bucket=bucket, Key="source", Body=b"01234")
+    upload = {"Bucket": bucket, "Key": "target"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    kept = s3.upload_part(**upload, PartNumber=1, Body=b"kept")["ETag"]
+    with pytest.raises(ClientError) as error:
+        s3.upload_part_copy(**upload, PartNumber=1, CopySource=f"{bucket}/source", CopySourceRange=asked)
+    assert code_of(error) == ("InvalidRange", 416)
+    assert [one["ETag"] for one in s3.list_parts(**upload)["Parts"]] == [kept]
+
+
 def test_presigned_urls_are_enough(service: Service, bucket: str) -> None:
     s3 = service.client(signature_version="s3v4")
     put = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "p/q r"}, ExpiresIn=60)
