@@ -105,6 +105,17 @@ def test_an_object_comes_back_as_it_went(s3: Any, bucket: str, key: str) -> None
     assert listed[0]["LastModified"].replace(microsecond=0) == head["LastModified"]
 
 
+def test_headers_may_be_long(s3: Any, bucket: str) -> None:
+    """The name of a file in Japanese has nine bytes a letter in them."""
+    told = {"ContentDisposition": "attachment; filename*=UTF-8''" + "%E6%97%A5" * 200, "CacheControl": "x=1," * 200}
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", **told, Metadata={"a": "a  b\tc"})
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
+    for key in ("k", "copy"):
+        head = s3.head_object(Bucket=bucket, Key=key)
+        assert {name: head[name] for name in told} == told
+        assert head["Metadata"] == {"a": "a  b\tc"}
+
+
 def test_an_empty_object_is_one(s3: Any, bucket: str) -> None:
     assert s3.put_object(Bucket=bucket, Key="empty")["ETag"] == md5(b"")
     assert s3.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
