@@ -51,6 +51,8 @@ class Multipart:
 
     async def put_part(self, request: S3Request, record: BucketRecord, payload: Payload, responder: Responder) -> None:
         """UploadPart."""
+        payload.check_length()
+        objectheaders.check_offered(request)
         node = self.target_of(request)
         body = await payload.body()
         try:

@@ -86,6 +86,7 @@ class S3Objects:
 
     async def put(self, request: S3Request, record: BucketRecord, payload: Payload, responder: Responder) -> None:
         """PutObject."""
+        payload.check_length()
         headers = [*objectheaders.kept(request), objectheaders.S3, *write_conditions(request), *payload.digest_headers]
         body = await payload.body()
         try:
