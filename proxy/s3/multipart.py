@@ -139,7 +139,7 @@ class Multipart:
             ("PartNumberMarker", marker),
             ("NextPartNumberMarker", page[-1]["part-number"] if page else marker),
             ("MaxParts", limit),
-            ("IsTruncated", len(left) > len(page)),
+            ("IsTruncated", 0 < limit < len(left)),
         ]
         content += [("Part", _told_part(part)) for part in page]
         await responder.document("ListPartsResult", content)

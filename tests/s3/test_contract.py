@@ -227,6 +227,23 @@ def test_conditions_of_reads(s3: Any, bucket: str) -> None:
             assert code_of(error)[1] == status, condition
 
 
+@only_haul
+def test_a_condition_goes_before_a_range(s3: Any, bucket: str) -> None:
+    """So that who reads on in an object that was replaced by a shorter one learns that it is another."""
+    etag = s3.put_object(Bucket=bucket, Key="c", Body=b"data")["ETag"]
+    for read in (s3.get_object, s3.head_object):
+        for condition, status in (
+            ({"IfMatch": '"other"'}, 412),
+            ({"IfUnmodifiedSince": datetime(2000, 1, 1, tzinfo=UTC)}, 412),
+            ({"IfNoneMatch": etag}, 304),
+            ({"IfMatch": etag}, 416),
+            ({}, 416),
+        ):
+            with pytest.raises(ClientError) as error:
+                read(Bucket=bucket, Key="c", Range="bytes=4-", **condition)
+            assert code_of(error)[1] == status, condition
+
+
 def test_conditions_of_writes(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="c", Body=b"first", IfNoneMatch="*")
     with pytest.raises(ClientError) as error:
@@ -452,6 +469,10 @@ def test_an_upload_in_parts_step_by_step(s3: Any, bucket: str) -> None:
     ]
     assert etags == [md5(first), md5(second)]
     assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == ["m/n"]
+    none = s3.list_parts(**upload, MaxParts=0)
+    assert (none["IsTruncated"], "Parts" in none) == (False, False)
+    page = s3.list_parts(**upload, MaxParts=1)
+    assert (page["IsTruncated"], page["NextPartNumberMarker"]) == (True, 1)
     parts = s3.list_parts(**upload)
     assert [(one["PartNumber"], one["Size"]) for one in parts["Parts"]] == [(1, 5 * MIB), (2, 7)]
     with pytest.raises(ClientError) as error:
@@ -601,5 +622,7 @@ def test_uploads_in_progress_come_in_pages(s3: Any, bucket: str) -> None:
         assert [key for key, _ in found] == [key for key, _ in wanted]
     after = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="dir/2")
     assert [one["Key"] for one in after["Uploads"]] == ["dir/3"] * 3 + ["z"]
+    none = s3.list_multipart_uploads(Bucket=bucket, MaxUploads=0)
+    assert (none["IsTruncated"], "Uploads" in none) == (False, False), "or who follows its pages has no end"
     for key, upload_id in begun:
         s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
