@@ -93,6 +93,8 @@ class S3Api:
         try:
             request = parse(scope, is_mounted=is_mounted, domains=() if is_mounted else self._domains)
             resource = request.resource
+            if _is_form(request):
+                raise not_implemented("uploading by a form")
             signed = signature.Signed()
             if self._secrets is not None:
                 now = datetime.fromtimestamp(clock.unix_ns() / 1e9, UTC)
@@ -142,7 +144,7 @@ class S3Api:
                 asked = await self._do.deleting.read(call.payload)
                 await responder.slow_document("DeleteResult", self._do.deleting.delete(record, asked))
             case "POST":
-                raise not_implemented("uploading by a form")
+                raise not_implemented("what is posted to a bucket")
             case "DELETE":
                 await self._do.buckets.delete(record, responder)
             case _:
@@ -223,6 +225,12 @@ def _check_known(request: S3Request) -> None:
     for name, value in request.query.items():
         if not value and name not in _PARAMETERS and name not in settings.BUCKET_SETTINGS:
             raise not_implemented(f'the subresource "{printable(name, 64)}"')
+
+
+def _is_form(request: S3Request) -> bool:
+    """Whether a browser's form is posted: it is signed inside, so that its headers look like nobody's."""
+    is_to_bucket = request.method == "POST" and not request.key and not request.query
+    return is_to_bucket and request.header("content-type").lower().startswith("multipart/form-data")
 
 
 def _setting_of(request: S3Request) -> str:

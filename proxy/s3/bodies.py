@@ -37,6 +37,7 @@ class Payload:
     def __init__(self, request: S3Request, signed: Signed, receive: Receive) -> None:
         """Raises S3Error when the headers say what cannot be."""
         self._receive = receive
+        self._is_chunked = "transfer-encoding" in request.headers
         self._decoder, self.size_bytes = _decoder_of(request, signed)
         self.checksums = announced(request)
         """Those that the headers announce, by algorithm."""
@@ -49,6 +50,14 @@ class Payload:
         self._received_bytes = 0
         self.computed: dict[str, bytes] = {}
         """The checksums of the payload once it was read, of the algorithms that were computed here."""
+
+    def check_length(self) -> None:
+        """Raise S3Error MissingContentLength for a body that nothing tells the end of.
+
+        HTTP takes the request for one without a body, and what the client means to store would become an empty object.
+        """
+        if self.size_bytes is None and not self._is_chunked:
+            raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
 
     @property
     def digest_headers(self) -> list[Header]:

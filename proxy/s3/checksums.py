@@ -76,11 +76,14 @@ def announced(request: S3Request) -> dict[str, bytes]:
     for name in request.headers:
         if name.startswith(HEADER) and name.removeprefix(HEADER) not in _NAMED:
             raise not_implemented(f'the checksum "{printable(name, 64)}"')
-    if text := request.header("content-md5"):
-        found["md5"] = decoded("md5", text)
-    for algorithm in ALGORITHMS if not request.completes_upload else ():
-        if text := request.header(HEADER + algorithm):
-            found[algorithm] = decoded(algorithm, text)
+    if request.method not in ("PUT", "POST"):
+        return found
+    names = {"md5": "content-md5"}
+    if not request.completes_upload:
+        names |= {algorithm: HEADER + algorithm for algorithm in ALGORITHMS}
+    for algorithm, name in names.items():
+        if name in request.headers:  # an empty one announces what cannot be compared, too
+            found[algorithm] = decoded(algorithm, request.header(name))
     return found
 
 

@@ -20,7 +20,7 @@ from proxy.s3 import conditions, objectheaders
 from proxy.s3.buckets import S3Buckets
 from proxy.s3.checksums import HEADER as CHECKSUM
 from proxy.s3.documents import Content
-from proxy.s3.errors import S3Error, precondition_failed
+from proxy.s3.errors import S3Error, precondition_failed, range_not_satisfiable
 from proxy.s3.multipart import part_query
 from proxy.s3.objectheaders import ObjectHead
 from proxy.s3.objects import write_conditions
@@ -99,6 +99,7 @@ class Copying:
         async with self._turns, self._targets.ask("GET", readable, source.key, headers=asked) as got:
             head = objectheaders.read_head(got.headers)
             _check(request, head)
+            _check_within(part, got)
             async with self._targets.ask(
                 "PUT",
                 record,
@@ -139,6 +140,16 @@ def _replaces(request: S3Request) -> bool:
 def _check(request: S3Request, head: ObjectHead) -> None:
     if conditions.outcome(conditions.of_copy_source(request.headers), head.etag, head.modified_seconds):
         raise precondition_failed()
+
+
+def _check_within(part: str, got: Answer) -> None:
+    """Raise S3Error InvalidRange for a range that ends beyond the source: its bytes would be missing in the object.
+
+    A read would be given what there is.
+    """
+    size_bytes = got.header(b"content-range").rpartition("/")[2]
+    if part and int(part.rpartition("-")[2]) >= int(size_bytes):
+        raise range_not_satisfiable(size_bytes)
 
 
 def _custom(head: ObjectHead, *, replaces: bool) -> list[Header]:

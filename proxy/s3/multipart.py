@@ -51,6 +51,8 @@ class Multipart:
 
     async def put_part(self, request: S3Request, record: BucketRecord, payload: Payload, responder: Responder) -> None:
         """UploadPart."""
+        payload.check_length()
+        objectheaders.check_offered(request)
         node = self.target_of(request)
         body = await payload.body()
         try:
@@ -137,7 +139,7 @@ class Multipart:
             ("PartNumberMarker", marker),
             ("NextPartNumberMarker", page[-1]["part-number"] if page else marker),
             ("MaxParts", limit),
-            ("IsTruncated", len(left) > len(page)),
+            ("IsTruncated", 0 < limit < len(left)),
         ]
         content += [("Part", _told_part(part)) for part in page]
         await responder.document("ListPartsResult", content)

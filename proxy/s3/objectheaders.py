@@ -30,7 +30,8 @@ _KEPT: Final = {
 _SHOWN: Final = {key.lower(): name for name, key in _KEPT.items()}
 _DEFAULT_TYPE: Final = "binary/octet-stream"
 _MAX_USER_BYTES: Final = 2048
-_MAX_VALUE_BYTES: Final = 512
+_MAX_KEPT_BYTES: Final = 4096
+"""The headers in `_KEPT` together; the name of a file in a Content-Disposition can have nine bytes a letter."""
 _OVERRIDE: Final = "response-"
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -109,9 +110,10 @@ def kept(request: S3Request) -> list[Header]:
         if name == "content-encoding":
             value = ",".join(one.strip() for one in value.split(",") if one.strip().lower() != "aws-chunked")
         if value:
-            if len(value) > _MAX_VALUE_BYTES:
-                raise S3Error("InvalidArgument", f"{key} is longer than {_MAX_VALUE_BYTES} bytes")
             pairs[key] = value
+    if sum(map(len, pairs.values())) > _MAX_KEPT_BYTES:
+        names = ", ".join(pairs)
+        raise S3Error("InvalidArgument", f"the values of {names} have more than {_MAX_KEPT_BYTES} bytes together")
     user = request.user_metadata
     if sum(len(key) + len(value) for key, value in user.items()) > _MAX_USER_BYTES:
         raise S3Error("MetadataTooLarge", f"Your metadata headers exceed the maximum allowed size, {_MAX_USER_BYTES}")

@@ -28,7 +28,7 @@ _SKEW: Final = timedelta(minutes=15)
 _MAX_EXPIRES_SECONDS: Final = 7 * 24 * 3600
 _HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 _TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}Z\Z")
-_SPACES: Final = re.compile(r" +")
+_SPACES: Final = re.compile(r"[ \t]+")
 
 
 @dataclass(frozen=True, slots=True)

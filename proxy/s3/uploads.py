@@ -35,7 +35,7 @@ class UploadList:
         prefix, marker = query.get("prefix", ""), (query.get("key-marker", ""), query.get("upload-id-marker", ""))
         uploads, has_more = await self._uploads(record, prefix, marker, limit)
         page = uploads[:limit]
-        is_truncated = has_more or len(uploads) > len(page)
+        is_truncated = limit > 0 and (has_more or len(uploads) > len(page))
         content: list[Node] = [
             ("Bucket", request.bucket),
             ("KeyMarker", marker[0]),
@@ -44,7 +44,7 @@ class UploadList:
             ("MaxUploads", limit),
             ("IsTruncated", is_truncated),
         ]
-        if is_truncated and page:
+        if is_truncated:
             content += [("NextKeyMarker", page[-1]["name"]), ("NextUploadIdMarker", page[-1]["upload_id"])]
         content += [("Upload", _told(one)) for one in page]
         await responder.document("ListMultipartUploadsResult", content)

@@ -20,7 +20,7 @@ CHECKSUM_TYPE = b"xxhash2"
 _CONTENT_TYPE: Header = (b"content-type", b"application/octet-stream")
 MAX_CUSTOM_BYTES = 2048
 _RANGE = re.compile(r"(\d{0,19})-(\d{0,19})\Z")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PROPERTIES = frozenset(
     {"name", "size", "checksum", "atime", "version", "custom", "last-modified", "etag", "location", "copies"}
     | {"ec", "chunked", "grade"}

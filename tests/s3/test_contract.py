@@ -105,6 +105,17 @@ def test_an_object_comes_back_as_it_went(s3: Any, bucket: str, key: str) -> None
     assert listed[0]["LastModified"].replace(microsecond=0) == head["LastModified"]
 
 
+def test_headers_may_be_long(s3: Any, bucket: str) -> None:
+    """The name of a file in Japanese has nine bytes a letter in them."""
+    told = {"ContentDisposition": "attachment; filename*=UTF-8''" + "%E6%97%A5" * 200, "CacheControl": "x=1," * 200}
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", **told, Metadata={"a": "a  b\tc"})
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
+    for key in ("k", "copy"):
+        head = s3.head_object(Bucket=bucket, Key=key)
+        assert {name: head[name] for name in told} == told
+        assert head["Metadata"] == {"a": "a  b\tc"}
+
+
 def test_an_empty_object_is_one(s3: Any, bucket: str) -> None:
     assert s3.put_object(Bucket=bucket, Key="empty")["ETag"] == md5(b"")
     assert s3.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
@@ -213,6 +224,23 @@ def test_conditions_of_reads(s3: Any, bucket: str) -> None:
         ]:
             with pytest.raises(ClientError) as error:
                 read(Bucket=bucket, Key="c", **condition)
+            assert code_of(error)[1] == status, condition
+
+
+@only_haul
+def test_a_condition_goes_before_a_range(s3: Any, bucket: str) -> None:
+    """So that who reads on in an object that was replaced by a shorter one learns that it is another."""
+    etag = s3.put_object(Bucket=bucket, Key="c", Body=b"data")["ETag"]
+    for read in (s3.get_object, s3.head_object):
+        for condition, status in (
+            ({"IfMatch": '"other"'}, 412),
+            ({"IfUnmodifiedSince": datetime(2000, 1, 1, tzinfo=UTC)}, 412),
+            ({"IfNoneMatch": etag}, 304),
+            ({"IfMatch": etag}, 416),
+            ({}, 416),
+        ):
+            with pytest.raises(ClientError) as error:
+                read(Bucket=bucket, Key="c", Range="bytes=4-", **condition)
             assert code_of(error)[1] == status, condition
 
 
@@ -441,6 +469,10 @@ def test_an_upload_in_parts_step_by_step(s3: Any, bucket: str) -> None:
     ]
     assert etags == [md5(first), md5(second)]
     assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == ["m/n"]
+    none = s3.list_parts(**upload, MaxParts=0)
+    assert (none["IsTruncated"], "Parts" in none) == (False, False)
+    page = s3.list_parts(**upload, MaxParts=1)
+    assert (page["IsTruncated"], page["NextPartNumberMarker"]) == (True, 1)
     parts = s3.list_parts(**upload)
     assert [(one["PartNumber"], one["Size"]) for one in parts["Parts"]] == [(1, 5 * MIB), (2, 7)]
     with pytest.raises(ClientError) as error:
@@ -529,6 +561,19 @@ def test_parts_can_be_copied(s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="target")["Body"].read() == data + data[10:20]
 
 
+@only_haul
+@pytest.mark.parametrize("asked", ["bytes=0-5", "bytes=4-9223372036854775807", "bytes=5-7"])
+def test_a_part_is_no_copy_of_less_than_was_asked_for(s3: Any, bucket: str, asked: str) -> None:
+    s3.put_object(Bucket=bucket, Key="source", Body=b"01234")
+    upload = {"Bucket": bucket, "Key": "target"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    kept = s3.upload_part(**upload, PartNumber=1, Body=b"kept")["ETag"]
+    with pytest.raises(ClientError) as error:
+        s3.upload_part_copy(**upload, PartNumber=1, CopySource=f"{bucket}/source", CopySourceRange=asked)
+    assert code_of(error) == ("InvalidRange", 416)
+    assert [one["ETag"] for one in s3.list_parts(**upload)["Parts"]] == [kept]
+
+
 def test_presigned_urls_are_enough(service: Service, bucket: str) -> None:
     s3 = service.client(signature_version="s3v4")
     put = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "p/q r"}, ExpiresIn=60)
@@ -577,5 +622,7 @@ def test_uploads_in_progress_come_in_pages(s3: Any, bucket: str) -> None:
         assert [key for key, _ in found] == [key for key, _ in wanted]
     after = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="dir/2")
     assert [one["Key"] for one in after["Uploads"]] == ["dir/3"] * 3 + ["z"]
+    none = s3.list_multipart_uploads(Bucket=bucket, MaxUploads=0)
+    assert (none["IsTruncated"], "Uploads" in none) == (False, False), "or who follows its pages has no end"
     for key, upload_id in begun:
         s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)

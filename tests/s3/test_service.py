@@ -356,6 +356,61 @@ def test_checksums_that_would_not_be_compared_are_refused(haul: Service, bucket:
     assert not is_there(haul, bucket, "k")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("Content-MD5", "", "InvalidDigest"),
+        ("Content-MD5", "YWJyYWNhZGFicmE=", "InvalidDigest"),
+        ("Content-MD5", "rL0Y20xC+Fzt72VPzMSk2A==", "BadDigest"),
+        ("x-amz-checksum-crc32", "", "InvalidRequest"),
+    ],
+)
+def test_checksums_that_are_none_are_refused(
+    haul: Service, bucket: str, http: httpx.Client, name: str, value: str, code: str
+) -> None:
+    url = f"{haul.endpoint}/{bucket}/k"
+    answer = http.put(url, content=b"data", headers=signed_headers("PUT", url, {name: value}, "UNSIGNED-PAYLOAD"))
+    assert (answer.status_code, code_in(answer)) == (400, code)
+    assert not is_there(haul, bucket, "k")
+
+
+def test_a_body_that_has_no_length_is_not_an_empty_one(haul: Service, bucket: str) -> None:
+    s3 = haul.client()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"data")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+    host, _, port = haul.host.partition(":")
+    for path in (f"/{bucket}/k", f"/{bucket}/m?uploadId={upload}&partNumber=1"):
+        headers = signed_headers("PUT", haul.endpoint + path, {}, "UNSIGNED-PAYLOAD")
+        lines = [f"PUT {path} HTTP/1.1", f"Host: {haul.host}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            told = b""
+            while data := connection.recv(1 << 16):
+                told += data
+        assert told.startswith(b"HTTP/1.1 411 ")
+        assert b"<Code>MissingContentLength</Code>" in told
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
+    assert "Parts" not in s3.list_parts(Bucket=bucket, Key="m", UploadId=upload)
+
+
+def test_a_form_is_told_that_forms_are_not_offered(haul: Service, bucket: str, http: httpx.Client) -> None:
+    """Not that it is unsigned: its signature is one of its fields."""
+    form = haul.client(signature_version="s3v4").generate_presigned_post(bucket, "k")
+    answer = http.post(form["url"], data=form["fields"], files={"file": b"data"})
+    assert (answer.status_code, code_in(answer)) == (501, "NotImplemented")
+    assert not is_there(haul, bucket, "k")
+
+
+def test_a_part_that_is_to_be_encrypted_is_refused(haul: Service, bucket: str) -> None:
+    s3 = haul.client()
+    upload = {"Bucket": bucket, "Key": "m", "UploadId": s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]}
+    with pytest.raises(ClientError) as refused:
+        s3.upload_part(**upload, PartNumber=1, Body=b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    assert refused.value.response["Error"]["Code"] == "NotImplemented"
+    assert "Parts" not in s3.list_parts(**upload)
+
+
 def test_a_range_of_an_empty_object_tells_its_size(haul: Service, bucket: str, http: httpx.Client) -> None:
     """By which AWS's CRT, and PyTorch's connector with it, finds that it is empty."""
     haul.client().put_object(Bucket=bucket, Key="empty", Body=b"")
