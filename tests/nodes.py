@@ -194,8 +194,8 @@ class Nodes:
             wait_for(lambda proxy=proxy: self.members(proxy) >= set(self.target_ids), what=f"{proxy} knows all targets")
 
     def members(self, proxy_id: str = "p1") -> set[str]:
-        """The targets of the cluster map, as a proxy shows it."""
-        return set(self.smap(proxy_id)["tmap"])
+        """The targets of the cluster map, as a proxy shows it; none while it has lost the store."""
+        return set(self._smap_if_known(proxy_id).get("tmap", ()))
 
     def smap(self, proxy_id: str = "p1") -> dict[str, Any]:
         response = self.api_of(proxy_id).call("GET", "/v1/daemon?what=smap")
@@ -203,8 +203,13 @@ class Nodes:
         return dict(response.json())
 
     def leader(self, proxy_id: str = "p1") -> str:
-        """The leader as a proxy knows it; empty while it knows none."""
-        return str((self.smap(proxy_id)["proxy_si"] or {}).get("daemon_id", ""))
+        """The leader as a proxy knows it; empty while it knows none, or has lost the store."""
+        return str((self._smap_if_known(proxy_id).get("proxy_si") or {}).get("daemon_id", ""))
+
+    def _smap_if_known(self, proxy_id: str) -> dict[str, Any]:
+        response = self.api_of(proxy_id).call("GET", "/v1/daemon?what=smap")
+        assert response.status_code in (200, 503), response.text
+        return dict(response.json()) if response.status_code == 200 else {}
 
     def intra(self, node_id: str, path: str, body: object = None) -> httpx.Response:
         """What one node asks of another."""
