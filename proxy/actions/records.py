@@ -50,6 +50,11 @@ class ActionRecord:
         """Whether it has not ended."""
         return not self.ended_ns
 
+    @property
+    def broke_off(self) -> bool:
+        """Whether it has ended before it was through: by an abort, or by an error that is not one of single objects."""
+        return self.is_aborted or (bool(self.error) and self.error != failure_of(self, self.figures))
+
     def ended(
         self, now_ns: int, figures: Mapping[str, CopyFigures], error: str = "", *, is_aborted: bool = False
     ) -> ActionRecord:

@@ -116,7 +116,8 @@ class Part:
 class Job:
     """One job as it is shown. `status_kind` is what a status by id says, `parts` are the targets', by id.
 
-    `source` and `destination` are of a job that has two buckets, which then has no `bucket`.
+    One that `broke_off` by itself has the snapshots of an aborted one, as in AIStore: clients that wait for a job to be
+    idle look at nothing else. `source` and `destination` are of a job that has two buckets, which then has no `bucket`.
     """
 
     id: str
@@ -125,6 +126,7 @@ class Job:
     started_ns: int
     ended_ns: int = 0
     is_aborted: bool = False
+    broke_off: bool = False
     error: str = ""
     bucket: Bucket | None = None
     source: Bucket | None = None
@@ -152,6 +154,7 @@ class Job:
         """AIStore's snapshot of what a target has done of it."""
         part = self.parts.get(target, Part(self.started_ns, self.ended_ns))
         ended_ns = (part.ended_ns or self.ended_ns) if self.ended_ns else 0
+        is_aborted = self.is_aborted or self.broke_off
         return {
             "ext": None,
             "start-time": time_text(part.started_ns or self.started_ns),
@@ -161,7 +164,7 @@ class Job:
             "dst-bck": _bucket(self.destination),
             "id": self.id,
             "kind": self.kind,
-            "abort-err": (self.error or "aborted") if self.is_aborted else "",
+            "abort-err": (self.error or "aborted") if is_aborted else "",
             "err": part.error or self.error,
             "glob.id": "0",
             "stats": {
@@ -172,7 +175,7 @@ class Job:
                 "in-objs": str(part.in_objects),
                 "in-bytes": str(part.in_bytes),
             },
-            "aborted": self.is_aborted,
+            "aborted": is_aborted,
             "is_idle": bool(ended_ns),
         }
 
@@ -212,6 +215,7 @@ def copy_job(record: ActionRecord, figures: Mapping[str, CopyFigures]) -> Job:
         started_ns=order.started_ns,
         ended_ns=record.ended_ns,
         is_aborted=record.is_aborted,
+        broke_off=record.broke_off,
         error=record.error,
         source=order.source,
         destination=order.destination,

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from common.errors import HaulError, InvalidRequest, MethodNotAllowed
+from common.errors import HaulError, InvalidRequest, MethodNotAllowed, Unsupported
 from common.names import Bucket
 from common.web import answer_error, query_of, read_body
 
@@ -67,6 +67,12 @@ def bucket_of(name: str, query: Mapping[str, str]) -> Bucket:
     return Bucket.parse_namespace(name, query.get("provider", ""), query.get("namespace", ""))
 
 
+_NOT_OFFERED = {
+    "etl": "transformations (ETL) are not offered by this cluster: it runs no programs",
+    "sort": "sorting (dSort) is not offered by this cluster",
+}
+
+
 def collapse(path: str) -> str:
     """The path as routes know it: empty items dropped."""
     return "/" + "/".join(item for item in path.split("/") if item)
@@ -77,6 +83,8 @@ def unmatched(scope: Mapping[str, Any]) -> HaulError:
     method: str = scope["method"]
     items = [item for item in scope["path"].split("/") if item]
     resource = items[1] if len(items) > 1 and items[0] == "v1" else ""
+    if resource in _NOT_OFFERED:
+        return Unsupported(_NOT_OFFERED[resource])
     if resource not in _METHODS:
         host, port = scope.get("client") or ("", 0)
         return InvalidRequest(f"invalid request URI: '{method} {scope['path']}' from {host}:{port}")

@@ -37,7 +37,7 @@ SUMMARY = "summary-bck"
 _NOT_OFFERED = frozenset(
     {
         *("etl-bck", "etl-listrange", "archive", "make-n-copies", "ec-encode", "rechunk", "index-shard"),
-        *("create-inventory", "destroy-inventory", "promote", "blob-download"),
+        *("create-inventory", "show-inventory", "destroy-inventory", "promote", "blob-download"),
     }
 )
 """Actions of AIStore's that there are no jobs for."""
@@ -107,7 +107,7 @@ class BucketRoutes:
         if action.name == SUMMARY:
             return await self._summaries.get(await self._listed(query), action.value)
         if not action.is_empty and action.name != "list":
-            raise _invalid(action)
+            raise _refusal(action)
         return await self._bucket_list(query, action.target)
 
     async def list_objects(self, request: Request, bucket: str) -> Response:
@@ -117,7 +117,7 @@ class BucketRoutes:
         if action.name == SUMMARY:
             return await self._summarised(found, query, action.value)
         if not action.is_empty and action.name != "list":
-            raise _invalid(action)
+            raise _refusal(action)
         if action.value is None and not action.is_empty:
             if action.target == found.name:
                 return await self._bucket_list(query, action.target)
@@ -150,9 +150,7 @@ class BucketRoutes:
             case _ if action.name == PREFETCH:
                 check_access(record, Permission.GET)  # as whoever reads them one by one
                 return await self._ranges.prefetch(record, action.value)
-            case _ if action.name in _NOT_OFFERED:
-                raise Unsupported(_not_offered(action))
-        raise _invalid(action)
+        raise _refusal(action)
 
     async def destroy(self, request: Request, bucket: str) -> Response:
         """Remove a bucket and all that is in it, some of its objects, or what is here of what is outside."""
@@ -173,7 +171,7 @@ class BucketRoutes:
             self._check_staying(record.bucket)
             return _id_response(await self._ranges.delete(record, action.value))
         if not is_destroying:
-            raise _invalid(action)
+            raise _refusal(action)
         if is_outside(record.bucket):
             raise NotOurs(
                 f"cannot destroy cloud bucket {found.cname}: it is kept by its provider "
@@ -236,7 +234,7 @@ class BucketRoutes:
             await self._remote.reset_properties(found)
         else:
             await self._remote.find(found)
-            raise Unsupported(_not_offered(action)) if action.name in _NOT_OFFERED else _invalid(action)
+            raise _refusal(action)
         return Response()
 
     async def _find(self, bucket: Bucket, query: dict[str, str]) -> BucketRecord:
@@ -348,9 +346,7 @@ def _id_response(action_id: str) -> Response:
     return Response(action_id, headers={"content-type": "text/plain; charset=utf-8"})
 
 
-def _not_offered(action: Action) -> str:
-    return f"'{action.name}' is not offered by this cluster"
-
-
-def _invalid(action: Action) -> InvalidRequest:
+def _refusal(action: Action) -> RequestError:
+    if action.name in _NOT_OFFERED:
+        return Unsupported(f"'{action.name}' is not offered by this cluster")
     return InvalidRequest(f'invalid action "{action.name}"')

@@ -26,6 +26,9 @@ from target.storage.store import Store
 DESTINATION_ID = "to_bid"
 """The query parameter by which a proxy tells which incarnation of the destination's bucket is meant."""
 
+_WANT_THE_LATEST = ("latest-ver", "synchronize")
+"""Parameters of a copy by which a service is asked first; what is gone there is then not copied."""
+
 
 class Renaming:
     """Carries out what makes an object of another one."""
@@ -96,7 +99,7 @@ class Renaming:
         opening = partial(self._store.open, call.bucket, call.name, call.bucket_id)
         if outside is None:
             return await self._uploads.in_thread(opening)
-        if not web.is_true(call.query.get("latest-ver", "")):
+        if not any(web.is_true(call.query.get(asked, "")) for asked in _WANT_THE_LATEST):
             try:
                 return await self._uploads.in_thread(opening)
             except ObjectNotFound:

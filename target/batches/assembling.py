@@ -62,10 +62,10 @@ class Assembler:
         """Write the archive piece by piece; returns what a MossResp says of each entry.
 
         Raises what an entry that is not read raises, unless the request continues without; and always when an entry
-        fails after a part of it has been written: then the archive is worth nothing. Raises AccessDenied before
-        anything is read, when that is not permitted of all of it.
+        fails after a part of it has been written: then the archive is worth nothing. Raises BucketNotFound
+        and AccessDenied before anything is read, when a bucket is not there or may not be read.
         """
-        self._sources.check_permitted(request.entries)
+        await self._sources.check_buckets(request.entries)
         output, described = _Output(request, write, self._sources), []
         async with aclosing(self._in_order(request.entries)) as entries:
             async for ready in entries:

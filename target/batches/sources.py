@@ -18,8 +18,8 @@ from urllib.parse import quote, urlencode
 
 from common.access import Permission
 from common.clustermap import Node
-from common.errors import HaulError, ObjectNotFound, RangeNotSatisfiable, Unavailable
-from common.names import printable
+from common.errors import BucketNotFound, HaulError, ObjectNotFound, RangeNotSatisfiable, Unavailable
+from common.names import Bucket, printable
 from common.nodeclient import RemoteError
 from common.nodestream import Answer, NodeStreams
 from target.archives.index import BUILDS, Indexes
@@ -75,10 +75,19 @@ class Sources:
         async with self._streams.exchange("GET", url, target, _headers(entry)) as answer:
             yield Source(await _size_of(answer, entry), answer.chunks())
 
-    def check_permitted(self, entries: Iterable[Entry]) -> None:
-        """Raise AccessDenied when the `access` of one of their buckets does not let clients read."""
-        for bucket in {entry.bucket for entry in entries}:
+    async def check_buckets(self, entries: Iterable[Entry]) -> None:
+        """Raise BucketNotFound when one of their buckets is not there, AccessDenied when clients may not read it."""
+        buckets = {entry.bucket for entry in entries}
+        if any(map(self._is_missing, buckets)):
+            await self._membership.refresh()  # it may have been made a moment ago
+        for bucket in buckets:
+            if self._is_missing(bucket):
+                raise BucketNotFound(bucket.cname)
             self._membership.check_access(bucket, Permission.GET)
+
+    def _is_missing(self, bucket: Bucket) -> bool:
+        """Whether it would be in the cluster, and is not, as far as this target knows."""
+        return self._membership.bucket_id(bucket) is None and self._membership.backend_of(bucket) is None
 
     def owner(self, entry: Entry) -> Node | None:
         """Another target that an entry is to be asked from, None for this one's; raises NoTargets."""

@@ -97,9 +97,15 @@ def test_a_named_object_that_is_missing_ends_a_copy_unless_it_goes_on(
     made = fill(cluster, source, 3)
     message = {"objnames": [*made, "nothing"], "tobck": {"name": destination}}
     job = started(act(cluster.api, source, "copy-listrange", message))
-    assert ended(cluster.api, job)["err"] == f"ais://{source}/nothing does not exist"
+    error = f"ais://{source}/nothing does not exist"
+    assert ended(cluster.api, job)["err"] == error
+    snapshots = [found[0] for found in snaps(cluster.api, id=job).values()]
+    assert {(one["aborted"], one["abort-err"]) for one in snapshots} == {
+        (True, f"ais://{source}/nothing does not exist")
+    }
     job = started(act(cluster.api, source, "copy-listrange", message | {"coer": True}))
     assert ended(cluster.api, job)["err"] == f"1 objects of ais://{source} could not be copied"
+    assert not any(found[0]["aborted"] for found in snaps(cluster.api, id=job).values())
     assert contents(cluster.api, destination) == made
 
 

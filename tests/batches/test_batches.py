@@ -110,7 +110,6 @@ FAILING = [
     ({"objname": "small/001", "archpath": "x"}, "b/small/001/x", "not an archive"),
     ({"objname": "small/001", "start": 37, "length": -1}, "b/small/001", "not satisfiable"),
     ({"objname": "small/001", "start": 30, "length": 8}, "b/small/001", "not satisfiable"),
-    ({"objname": "x", "bucket": "nobucket"}, "nobucket/x", "nobucket"),
 ]
 
 
@@ -257,6 +256,21 @@ def test_a_bucket_that_may_not_be_read_fails_the_batch(cluster: Cluster) -> None
     finally:
         set_access(everything)
     assert len(members(ask(cluster, entries))) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"coer": True}, {"coer": True, "strm": False}])
+def test_a_bucket_that_is_not_there_fails_the_batch(cluster: Cluster, options: dict[str, Any]) -> None:
+    for wrong in ({"objname": "small/001", "bucket": "othre"}, {"uname": "ais/@#/othre/small/001"}):
+        answer = ask(cluster, [{"objname": "small/001"}, wrong], **options)
+        assert (answer.status_code, answer.json()["message"]) == (404, 'bucket "ais://othre" does not exist')
+
+
+def test_a_bucket_that_was_just_made_is_there(cluster: Cluster) -> None:
+    for number in range(5):
+        cluster.api.create_bucket(f"new-{number}")
+        cluster.api.put(f"new-{number}", "a", b"new")
+        entries = [{"objname": "a", "bucket": f"new-{number}"}]
+        assert members(ask(cluster, entries)) == [(f"new-{number}/a", b"new")]
 
 
 def test_a_client_that_goes_away_leaves_nothing_open(cluster: Cluster) -> None:

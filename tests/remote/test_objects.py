@@ -167,6 +167,26 @@ class TestLookingAt:
         assert head(cluster, bucket, "one", "&latest-ver=true").status_code == 410
 
 
+@pytest.mark.parametrize("wants", ["latest-ver", "synchronize"])
+def test_the_latest_version_is_copied_where_it_is_wanted(cluster: Cluster, s3: Any, bucket: str, wants: str) -> None:
+    to = f"copies-{wants}"
+    cluster.api.create_bucket(to)
+
+    def copied(query: str) -> bytes | int:
+        asked = f"/v1/objects/{bucket}/one?provider=aws&object_to=ais/@%23/{to}/two&{query}"
+        answer = cluster.api.http.put(asked)
+        return cluster.api.get(to, "two").content if answer.status_code == 200 else answer.status_code
+
+    s3.put_object(Bucket=bucket, Key="one", Body=b"old")
+    get(cluster, bucket, "one")
+    s3.put_object(Bucket=bucket, Key="one", Body=b"newer")
+    assert copied(f"{wants}=false") == b"old"
+    assert copied(f"{wants}=true") == b"newer"
+    s3.delete_object(Bucket=bucket, Key="one")
+    assert copied("") == b"newer"
+    assert copied(f"{wants}=true") == 404
+
+
 def test_the_latest_version_is_fetched_where_it_is_wanted(
     cluster: Cluster, recorder: Recorder, s3: Any, bucket: str
 ) -> None:

@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from aistore.sdk.errors import AISError
+from aistore.sdk.errors import AISError, ErrBckNotFound
 
 NAMES = [f"dir/{number:03}.txt" for number in range(50)]
 
@@ -95,3 +95,12 @@ def test_several_buckets(client, full, new_name):
 def test_decoded_as_a_stream(client, full):
     batch = client.batch(NAMES[:5], bucket=full, streaming_get=False)
     assert [data for _, data in batch.get(decode_as_stream=True)] == [content(name) for name in NAMES[:5]]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_bucket_that_is_not_there(client, full, new_name, streaming):
+    missing = client.bucket(new_name())
+    with pytest.raises(ErrBckNotFound):
+        list(client.batch([NAMES[0]], bucket=missing, streaming_get=streaming).get())
+    with pytest.raises(ErrBckNotFound):
+        list(client.batch([full.object(NAMES[0]), missing.object("a")], streaming_get=streaming).get())

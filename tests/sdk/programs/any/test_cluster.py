@@ -2,7 +2,9 @@
 
 import os
 
+import pytest
 import requests
+from aistore.sdk.errors import AISError
 
 
 def test_info_is_a_map_of_all_nodes(client):
@@ -51,3 +53,18 @@ def test_no_jobs_of_a_kind_that_nobody_started(client):
 
 def test_etls_are_none(client):
     assert client.cluster().list_etls() == []
+
+
+def test_etls_and_sorting_say_that_they_are_not_offered(client):
+    for call in (client.etl("etl-of-mine").view, client.etl("etl-of-mine").stop, client.dsort("srt-1").abort):
+        with pytest.raises(AISError) as raised:
+            call()
+        assert raised.value.status_code == 501
+        assert "not offered by this cluster" in raised.value.message
+
+
+def test_inventories_say_that_they_are_not_offered(bucket):
+    for call in (bucket.create_inventory, bucket.show_inventory, bucket.destroy_inventory):
+        with pytest.raises(AISError) as raised:
+            call()
+        assert raised.value.status_code == 501

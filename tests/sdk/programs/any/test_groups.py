@@ -72,6 +72,17 @@ def test_copy_by_range(client, full, new_name):
     assert names(to) == ["o-08", "o-09", "o-10", "o-11"]
 
 
+def test_a_copy_of_what_is_missing(client, full, new_name):
+    to = client.bucket(new_name()).create()
+    (job_id,) = full.objects(obj_names=["o-01", "missing"]).copy(to)
+    result = client.job(job_id).wait(timeout=30)
+    assert not result.success
+    assert "missing does not exist" in result.error
+    (job_id,) = full.objects(obj_names=["o-01", "missing"]).copy(to, continue_on_error=True)
+    assert client.job(job_id).wait(timeout=30).success
+    assert names(to) == ["o-01"]
+
+
 def test_dry_copy(client, full, new_name):
     to = client.bucket(new_name()).create()
     for job_id in full.objects(obj_names=["o-01"]).copy(to, dry_run=True):
