@@ -27,10 +27,10 @@ from proxy.actions.jobs import Jobs
 from proxy.actions.store import ActionStore
 from proxy.actions.summaries import Summaries
 from proxy.actions.tending import Tending
+from proxy.api import absent
 from proxy.api import buckets as bucket_api
 from proxy.api import cluster as cluster_api
 from proxy.api import downloads as download_api
-from proxy.api import etls as etl_api
 from proxy.api import members as member_api
 from proxy.api import metrics as metrics_api
 from proxy.api import reverse as reverse_api
@@ -157,7 +157,7 @@ def _documented_api(
         bucket_api.router(buckets),
         cluster_api.router(cluster),
         reverse_api.router(reverse_api.ReverseRoutes(own, membership, parts.client, cluster.daemon)),
-        etl_api.router(),
+        absent.router(),
         member_api.router(member_api.MemberRoutes(membership, jobs)),
         metrics_api.router(Exposition(PROXY, config.id, figures.measure)),
     )

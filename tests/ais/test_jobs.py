@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
 
@@ -128,6 +129,13 @@ def test_stop_all_and_rm_all(ais: GoApi, running: str) -> None:
     assert ais.downloads() == []
     with pytest.raises(GoError):
         ais.download_status(running)
+
+
+def test_what_is_not_offered_has_no_jobs(ais: GoApi) -> None:
+    """`ais show job` lists these, too, and goes on."""
+    assert json.loads(ais.call("GET", "/v1/etl").body) == []
+    assert json.loads(ais.call("GET", "/v1/sort", {"regex": "", "only_active": "true"}).body) == []
+    assert status_of(lambda: ais.call("GET", "/v1/sort", {"uuid": "srt-nonesuch1"})) == 404
 
 
 def test_sorting_is_not_offered(ais: GoApi) -> None:
