@@ -1,7 +1,7 @@
 """One call as a conversation: which proxy is asked, where it redirects to, when another is tried; without a socket.
 
 `exchange` says what to send and is told what came of it, so that it is the same for both kinds of client; sending is
-left to `haul.client` and `haul.asyncclient`.
+left to `haul.transports`.
 """
 
 from __future__ import annotations
