@@ -73,8 +73,13 @@ class Running:
         return any(ShareStatus.from_wire(share).current_tasks for share in msgpack.unpackb(answer.content)["shares"])
 
     def finished(self, job: str) -> dict[str, Any]:
-        wait_for(lambda: not self.status(job)["finished_time"].startswith("1970"), seconds=120, what=f"end of {job}")
-        return self.status(job)
+        """The status that told the end: another proxy may not have heard of all targets yet when it is asked next."""
+
+        def ended() -> dict[str, Any] | None:
+            status = self.status(job)
+            return None if status["finished_time"].startswith("1970") else status
+
+        return wait_for(ended, seconds=120, what=f"end of {job}")
 
     def listed(self, bucket: str) -> list[tuple[str, str]]:
         """Names and checksums, page by page."""
