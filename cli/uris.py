@@ -10,6 +10,7 @@ from cli import suggestions
 from cli.errors import UsageError
 from common.errors import RequestError
 from common.names import Bucket, printable, validate_object_name
+from haul.places import Place
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://(.*)\Z", re.DOTALL)
 _BARE = re.compile(r"[\w.\-]+\Z")
@@ -34,7 +35,7 @@ class Location:
     @property
     def bucket_path(self) -> str:
         """The path of the bucket in the API."""
-        return f"/v1/buckets/{self.bucket.name}"
+        return Place(self.bucket).path
 
     @property
     def object_path(self) -> str:
@@ -44,8 +45,7 @@ class Location:
     @property
     def query(self) -> dict[str, str]:
         """The query that names provider and namespace."""
-        query = {"provider": self.bucket.provider}
-        return query | {"namespace": self.bucket.namespace} if self.bucket.namespace else query
+        return Place(self.bucket).query
 
 
 def has_scheme(text: str) -> bool:
